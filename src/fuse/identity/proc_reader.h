@@ -48,11 +48,11 @@ struct ImageId {
 struct TaskStat {
   pid_t tid = 0;
   std::string comm;
-  char state = 0;
   pid_t ppid = 0;  // 0: outside this pid namespace
   pid_t sid = 0;
   bool forked_no_exec = false;  // this task has not called exec since it was forked
   bool kernel_thread = false;
+  bool dead = false;  // a zombie without living threads
   Ticks start = 0;
   ImageId image;
 };

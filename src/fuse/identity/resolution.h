@@ -8,6 +8,7 @@
 
 #include "base/guid.h"
 #include "base/ids.h"
+#include "fuse/identity/proc_reader.h"
 
 namespace baton {
 
@@ -38,6 +39,7 @@ struct Resolution {
   Membership member;
   std::string what;
   pid_t pid = 0;        // the process (tgid), 0 if unidentified
+  Ticks start = 0;      // when that process started: with pid, which process it is (for Pin)
   std::string program;  // its comm
 };
 

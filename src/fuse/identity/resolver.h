@@ -80,9 +80,9 @@ class IdentityResolver {
   Result<> Unregister(uid_t caller_uid, pid_t caller_tid, pid_t pid = 0);
   std::optional<Registration> RegistrationOf(pid_t tid) const;
 
-  // The server granted `epoch` to this process: it belongs to it for good. `pid` as in the Resolution of the
-  // request; nothing happens if that process is gone.
-  void Pin(pid_t pid, const Guid& guid, Epoch epoch);
+  // The server granted `epoch` to this process, named by pid and start of the request's Resolution: it
+  // belongs to it for good.
+  void Pin(const ProcessKey& process, const Guid& guid, Epoch epoch);
 
   // This node acknowledges the fence of `epoch` at `acked_at`. In force before the scan for double-forked
   // children begins, and when this returns. A fence of an epoch not above one already fenced changes nothing.
