@@ -1,0 +1,125 @@
+#include "fuse/kernel/inode_table.h"
+
+
+
+#include "base/check.h"
+#include "fuse/kernel/fuse_api.h"
+
+namespace baton {
+
+bool Inode::PagesStillValid(std::uint64_t change, const Attr& attr) {
+  std::lock_guard lock(mutex_);
+  const bool valid = pages_ && pages_->change == change && pages_->size == attr.size && pages_->mtime == attr.mtime;
+  pages_ = KnownPages{change, attr.size, attr.mtime};
+  return valid;
+}
+
+bool Inode::PagesStillValid(std::uint64_t change) {
+  std::lock_guard lock(mutex_);
+  if (!pages_) return false;
+  return std::exchange(pages_->change, change) == change;
+}
+
+void Inode::BeginClose() {
+  std::lock_guard lock(mutex_);
+  ++closing_;
+}
+
+void Inode::EndClose() {
+  std::vector<UniqueFunction<void()>> ready;
+  {
+    std::lock_guard lock(mutex_);
+    BATON_CHECK(closing_ > 0);
+    if (--closing_ == 0) ready.swap(when_closed_);
+  }
+  for (auto& then : ready) then();
+}
+
+bool Inode::WhenClosed(UniqueFunction<void()>& then) {
+  std::lock_guard lock(mutex_);
+  if (closing_ == 0) return false;
+  when_closed_.push_back(std::move(then));
+  return true;
+}
+
+void InodeTable::SetRoot(const FileRef& root) {
+  root_ = std::make_shared<Inode>(root, 0);
+  root_->itself_ = root_;
+  root_->lookups_ = 1;
+  std::lock_guard lock(mutex_);
+  by_file_[root] = root_.get();
+}
+
+std::shared_ptr<Inode> InodeTable::Get(std::uint64_t number) const {
+  if (number == FUSE_ROOT_ID) return root_;
+  return reinterpret_cast<Inode*>(number)->shared_from_this();
+}
+
+std::uint64_t InodeTable::NumberFor(const Inode& inode) const {
+  return &inode == root_.get() ? FUSE_ROOT_ID : reinterpret_cast<std::uint64_t>(&inode);
+}
+
+std::shared_ptr<Inode> InodeTable::Remember(const FileRef& file, const Attr& attr,
+                                            const std::shared_ptr<Inode>& parent, std::string_view name) {
+  std::shared_ptr<Inode> old_parent;  // let go of outside the mutex
+  std::lock_guard lock(mutex_);
+  Inode*& known = by_file_[file];
+  if (known == nullptr) {
+    auto inode = std::make_shared<Inode>(file, attr.ino);
+    known = inode.get();
+    by_number_[attr.ino] = known;
+    known->itself_ = std::move(inode);
+    ++size_;
+  }
+  ++known->lookups_;
+  if (parent != nullptr) {
+    old_parent = std::exchange(known->parent_, parent);
+    known->name_ = name;
+  }
+  return known->itself_;
+}
+
+void InodeTable::Forget(Inode& inode, std::uint64_t lookups) {
+  std::shared_ptr<Inode> last;
+  std::shared_ptr<Inode> parent;
+  std::lock_guard lock(mutex_);
+  if (&inode == root_.get()) return;
+  BATON_CHECK(inode.lookups_ >= lookups);
+  inode.lookups_ -= lookups;
+  if (inode.lookups_ > 0) return;
+  DropFromIndex(inode);
+  --size_;
+  parent = std::move(inode.parent_);
+  last = std::move(inode.itself_);
+}
+
+void InodeTable::DropFromIndex(const Inode& inode) {
+  const auto file = by_file_.find(inode.file_);
+  if (file != by_file_.end() && file->second == &inode) by_file_.erase(file);
+  const auto number = by_number_.find(inode.number_);
+  if (number != by_number_.end() && number->second == &inode) by_number_.erase(number);
+}
+
+std::vector<InodeTable::RetiredInode> InodeTable::Retire(std::span<const std::shared_ptr<Inode>> inodes) {
+  std::vector<RetiredInode> retired;
+  std::lock_guard lock(mutex_);
+  for (const std::shared_ptr<Inode>& inode : inodes) {
+    if (inode == root_ || inode->retired_.exchange(true)) continue;
+    DropFromIndex(*inode);
+    retired.push_back({inode, inode->parent_, inode->name_});
+  }
+  return retired;
+}
+
+std::shared_ptr<Inode> InodeTable::FindByNumber(std::uint64_t number) const {
+  std::lock_guard lock(mutex_);
+  const auto found = by_number_.find(number);
+  return found == by_number_.end() ? nullptr : found->second->itself_;
+}
+
+std::size_t InodeTable::Size() const {
+  std::lock_guard lock(mutex_);
+  return size_;
+}
+
+}  // namespace baton

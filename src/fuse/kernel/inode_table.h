@@ -1,0 +1,112 @@
+// The inodes that the kernel knows: one per file that it has looked up, named to the kernel by the inode's address. An inode
+// that an incarnation had open when it was fenced is *retired* (rule C3): the kernel may still hold dirty pages of it that
+// nothing can attribute, so a later lookup of the same file gets another inode and every page-cache write to the retired one
+// is refused. No I/O here. Any thread; the table's mutex is a leaf.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/attr.h"
+#include "base/file_ref.h"
+#include "fuse/client/unique_function.h"
+
+namespace baton {
+
+class Inode : public std::enable_shared_from_this<Inode> {
+ public:
+  Inode(const FileRef& file, std::uint64_t number) : file_(file), number_(number) {}
+
+  const FileRef& File() const { return file_; }
+  std::uint64_t Number() const { return number_; }  // st_ino
+  // The file, retired or not, as a key for client::FateTable.
+  std::uint64_t FateKey() const { return std::hash<FileRef>()(file_); }
+  bool Retired() const { return retired_; }
+
+  // Whether the pages that the kernel may keep from before are those of `change` and `attr`, as an open's answer says it; and
+  // from now on these are what is known (rule C1).
+  bool PagesStillValid(std::uint64_t change, const Attr& attr);
+  // The same for a lock's answer, which has no attributes.
+  bool PagesStillValid(std::uint64_t change);
+
+  // Closes that are on their way (rule O5): a flushed handle usually goes, a released one does.
+  void BeginClose();
+  void EndClose();
+  // Runs `then` when no close is on its way any more. False, and `then` untouched: none is.
+  bool WhenClosed(UniqueFunction<void()>& then);
+
+  // A record lock was asked for through this inode: a close must tell batond (rule L1).
+  void SetLocked() { locked_ = true; }
+  bool WasLocked() const { return locked_; }
+
+ private:
+  friend class InodeTable;
+
+  const FileRef file_;
+  const std::uint64_t number_;
+  std::atomic<bool> retired_ = false;
+  std::atomic<bool> locked_ = false;
+
+  std::mutex mutex_;
+  struct KnownPages {
+    std::uint64_t change;
+    std::uint64_t size;
+    Timestamp mtime;
+  };
+  std::optional<KnownPages> pages_;
+  int closing_ = 0;
+  std::vector<UniqueFunction<void()>> when_closed_;
+
+  // Of InodeTable, under its mutex.
+  std::uint64_t lookups_ = 0;
+  std::shared_ptr<Inode> itself_;  // while the kernel knows it
+  std::shared_ptr<Inode> parent_;  // the name under which it was last found
+  std::string name_;
+};
+
+class InodeTable {
+ public:
+  // `root` stays for good; the kernel calls it FUSE_ROOT_ID.
+  void SetRoot(const FileRef& root);
+  std::shared_ptr<Inode> Root() const { return root_; }
+
+  // Requires that the kernel knows `number`.
+  std::shared_ptr<Inode> Get(std::uint64_t number) const;
+  std::uint64_t NumberFor(const Inode& inode) const;
+
+  // The kernel is about to be told of the file under this name: counts one lookup.
+  std::shared_ptr<Inode> Remember(const FileRef& file, const Attr& attr, const std::shared_ptr<Inode>& parent,
+                                  std::string_view name);
+  void Forget(Inode& inode, std::uint64_t lookups);
+
+  // Rule C3. Of the given inodes, those that were not retired before; with what the kernel must be told.
+  struct RetiredInode {
+    std::shared_ptr<Inode> inode;
+    std::shared_ptr<Inode> parent;  // none: not known under any name
+    std::string name;
+  };
+  std::vector<RetiredInode> Retire(std::span<const std::shared_ptr<Inode>> inodes);
+
+  // The newest inode with this st_ino; none if the kernel knows none.
+  std::shared_ptr<Inode> FindByNumber(std::uint64_t number) const;
+  std::size_t Size() const;
+
+ private:
+  void DropFromIndex(const Inode& inode);
+
+  mutable std::mutex mutex_;
+  std::shared_ptr<Inode> root_;
+  std::unordered_map<FileRef, Inode*> by_file_;            // none of them retired
+  std::unordered_map<std::uint64_t, Inode*> by_number_;  // the same inodes
+  std::size_t size_ = 0;
+};
+
+}  // namespace baton

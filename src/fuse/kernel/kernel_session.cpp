@@ -1,0 +1,128 @@
+#include "fuse/kernel/kernel_session.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/log.h"
+
+namespace baton {
+namespace {
+
+constexpr int kThreads = 2;
+constexpr int kWakeSignal = SIGUSR1;  // gets a thread out of its read when we end
+
+void IgnoreWakeSignal(int) {}
+
+bool StillMounted(fuse_session* session) {
+  pollfd device{.fd = fuse_session_fd(session), .events = 0, .revents = 0};
+  return device.fd >= 0 && poll(&device, 1, 0) >= 0 && (device.revents & (POLLERR | POLLHUP | POLLNVAL)) == 0;
+}
+
+// A user's mount may be taken down by fusermount3 only.
+bool RunFusermount(const std::string& mount_point) {
+  const char* arguments[] = {"fusermount3", "-u", "-q", "-z", "--", mount_point.c_str(), nullptr};
+  pid_t pid = 0;
+  if (posix_spawnp(&pid, arguments[0], nullptr, nullptr, const_cast<char**>(arguments), environ) != 0) return false;
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+}  // namespace
+
+KernelSession::~KernelSession() { Stop(); }
+
+Result<> KernelSession::Mount(const std::string& mount_point, const std::vector<std::string>& options,
+                              const fuse_lowlevel_ops& operations, void* userdata) {
+  ended_event_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!ended_event_) return FailErrno();
+  fuse_args arguments = FUSE_ARGS_INIT(0, nullptr);
+  BATON_CHECK(fuse_opt_add_arg(&arguments, "batonfs") == 0);
+  for (const std::string& option : options) {
+    BATON_CHECK(fuse_opt_add_arg(&arguments, "-o") == 0);
+    BATON_CHECK(fuse_opt_add_arg(&arguments, option.c_str()) == 0);
+  }
+  session_ = fuse_session_new(&arguments, &operations, sizeof operations, userdata);
+  fuse_opt_free_args(&arguments);
+  if (session_ == nullptr) return Fail(EINVAL);
+  errno = 0;
+  if (fuse_session_mount(session_, mount_point.c_str()) != 0) {
+    const int error = errno != 0 ? errno : EIO;
+    fuse_session_destroy(std::exchange(session_, nullptr));
+    return Fail(error);
+  }
+  mount_point_ = mount_point;
+  return {};
+}
+
+void KernelSession::StartThreads() {
+  struct sigaction action {};
+  action.sa_handler = &IgnoreWakeSignal;  // and no SA_RESTART
+  sigaction(kWakeSignal, &action, nullptr);
+  running_ = kThreads;
+  for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this, i] { Receive(i); });
+}
+
+void KernelSession::Receive(int number) {
+  pthread_setname_np(pthread_self(), ("kernel" + std::to_string(number)).c_str());
+  CurrentRequestBuffer current(buffers_);
+  while (!fuse_session_exited(session_)) {
+    fuse_buf buffer{};
+    buffer.mem = current.Memory();
+    const int received = fuse_session_receive_buf(session_, &buffer);
+    current.Set(buffer.mem);
+    if (received == -EINTR || received == -EAGAIN) continue;
+    if (received <= 0) {
+      if (received < 0) log::Error("reading requests from the kernel failed: {}", std::strerror(-received));
+      break;
+    }
+    fuse_session_process_buf(session_, &buffer);
+  }
+  ended_ = true;
+  --running_;
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = write(ended_event_.Get(), &one, sizeof one);
+}
+
+void KernelSession::SetUsable() {
+  std::lock_guard lock(mutex_);
+  usable_ = true;
+  changed_.notify_all();
+}
+
+bool KernelSession::WaitUsable(Duration limit) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, limit, [this] { return usable_; });
+}
+
+void KernelSession::Detach() {
+  if (session_ == nullptr || !StillMounted(session_)) return;
+  if (umount2(mount_point_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || RunFusermount(mount_point_)) return;
+  log::Warn("cannot unmount {}: {}", mount_point_, std::strerror(errno));
+}
+
+void KernelSession::Stop() {
+  if (session_ == nullptr) return;
+  fuse_session_exit(session_);
+  // A thread that was just before its read when the signal came goes on to wait there: so again, until all have ended.
+  while (running_ > 0) {
+    for (std::thread& thread : threads_) pthread_kill(thread.native_handle(), kWakeSignal);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  fuse_session_unmount(session_);
+  fuse_session_destroy(std::exchange(session_, nullptr));
+}
+
+}  // namespace baton
