@@ -1,0 +1,89 @@
+#include "server/arbiter/arbiter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace baton {
+
+Arbiter::Arbiter(ArbiterOptions options, const std::vector<InstanceRecord>& records, Epoch last_epoch)
+    : options_(options), last_epoch_(Raw(last_epoch)) {
+  for (const InstanceRecord& record : records) {
+    instances_[record.guid].record = record;
+    last_epoch_ = std::max(last_epoch_, Raw(record.epoch));
+  }
+}
+
+Effects Arbiter::Step(const Event& event, Instant now) {
+  now_ = std::max(now_, now);
+  effects_.clear();
+  std::visit([this](const auto& any) { On(any); }, event);
+  Retry();
+  return std::exchange(effects_, {});
+}
+
+// Serves whoever can be served now, until nothing more changes: parked wishes in order of arrival, lock waiters file by file.
+void Arbiter::Retry() {
+  while (retry_ || !touched_.empty()) {
+    for (const FileKey& key : std::exchange(touched_, {})) ServeWaiters(key);
+    if (!std::exchange(retry_, false)) continue;
+    std::vector<RequestId> waiting;
+    for (const auto& [id, parked] : parked_) {
+      if (!parked.draining) waiting.push_back(id);
+    }
+    for (RequestId id : waiting) {
+      const auto at = parked_.find(id);
+      if (at != parked_.end() && Decide(id, at->second)) parked_.erase(id);
+    }
+  }
+}
+
+Instant Arbiter::NextDeadline() const {
+  Instant next = Instant::max();
+  if (!reservation_ends_.empty()) next = std::min(next, reservation_ends_.begin()->first);
+  if (!wish_deadlines_.empty()) next = std::min(next, wish_deadlines_.begin()->first);
+  return next;
+}
+
+void Arbiter::On(const Tick&) {
+  while (!reservation_ends_.empty() && reservation_ends_.begin()->first <= now_) {
+    const auto [key, guid] = reservation_ends_.begin()->second;
+    reservation_ends_.erase(reservation_ends_.begin());
+    EndReservation(key, guid);
+  }
+  while (!wish_deadlines_.empty() && wish_deadlines_.begin()->first <= now_) {
+    const RequestId id = wish_deadlines_.begin()->second;
+    wish_deadlines_.erase(wish_deadlines_.begin());
+    const auto at = parked_.find(id);
+    if (at != parked_.end() && !at->second.draining && Decide(id, at->second)) parked_.erase(id);
+  }
+}
+
+DrainId Arbiter::NewDrain(Drain drain) {
+  const DrainId id{++last_drain_};
+  drains_.emplace(id, std::move(drain));
+  return id;
+}
+
+void Arbiter::On(const Drained& event) {
+  const auto at = drains_.find(event.drain);
+  if (at == drains_.end()) return;
+  const Drain drain = std::move(at->second);
+  drains_.erase(at);
+  switch (drain.purpose) {
+    case DrainPurpose::kTakeover:
+      FinishTakeover(drain.guid);
+      break;
+    case DrainPurpose::kSession:
+      FinishEnding(drain.session);
+      break;
+    case DrainPurpose::kOpen:
+      for (HandleId handle : drain.handles) DropHandle(handle, std::nullopt);
+      if (const auto parked = parked_.find(drain.request); parked != parked_.end()) parked->second.draining = false;
+      retry_ = true;
+      break;
+  }
+}
+
+}  // namespace baton

@@ -1,0 +1,303 @@
+// The arbiter: who may have what. Sessions, instances with their incarnations, handles, claims, locks, reservations and
+// everyone who waits for one of them. All rules I, O, T, L and S that are decisions live here.
+//
+// What it is not: it does no I/O, reads no clock, has no thread, no mutex and no randomness. Step(event, now) changes the
+// state and returns effects; the same events at the same times give the same effects. Whoever becomes grantable is among
+// the effects of the step that made it so. The caller serializes Step and carries out the effects in order before the next.
+//
+// How a takeover runs (rule T4):
+//   OpenWish of X from another node -> Commit(record with the new epoch); the wish is parked
+//   Committed                       -> CloseGates(all gates of the old incarnation), NotifyFenced to its node
+//   Drained                         -> HandleDropped..., locks and claims become reservations of X, OpenGranted
+// Until Committed the old incarnation works on. From CloseGates on it gets ESTALE, whatever happens next.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <list>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "server/arbiter/lock_table.h"
+#include "server/arbiter/types.h"
+#include "server/arbiter/wait_graph.h"
+
+namespace baton {
+
+class Arbiter {
+ public:
+  // `records`: what the state store remembers of instances; no session of an earlier server is known.
+  // `last_epoch`: the highest epoch ever given, of records that were forgotten too.
+  explicit Arbiter(ArbiterOptions options, const std::vector<InstanceRecord>& records = {}, Epoch last_epoch = {});
+
+  Effects Step(const Event& event, Instant now);
+
+  // When a Tick is due at the latest; Instant::max() if never.
+  Instant NextDeadline() const;
+
+  // True if granting this requester a change would fence an incarnation, so that everything else must be checked before
+  // (rule T2).
+  bool WouldFence(const Requester& who) const;
+  // What was fenced away from a node in this boot (rule T7), for a new or resumed session of it.
+  struct NodeFence {
+    Guid guid{};
+    Epoch epoch{};
+    std::optional<InstanceVersion> version;
+    std::optional<Instant> acknowledged;
+  };
+  std::vector<NodeFence> FencesOf(const std::string& node) const;
+  // The session of that node name that another machine may not take (rule S3): 0, or EBUSY.
+  int MayBegin(const std::string& node, const std::string& machine, const std::string& boot) const;
+
+  // The first lock in the way, as F_GETLK reports it; its pid is 0 if the holder is on another node (rule L1).
+  std::optional<Lock> GetLock(const LockWish& wish) const;
+
+  // By hand (rules T8, T12): 0, ENOENT, or EBUSY while the incarnation is bound (rule T3).
+  int Forget(const Guid& guid);
+  // The record without its version, to be committed; none if the instance is not known.
+  std::optional<InstanceRecord> ResetVersion(const Guid& guid);
+
+  std::vector<SessionInfo> ListSessions() const;
+  std::vector<InstanceInfo> ListInstances() const;
+  std::vector<OpenInfo> ListOpens(std::optional<FileKey> only = {}) const;
+  std::vector<LockInfo> ListLocks(std::optional<FileKey> only = {}) const;
+  std::size_t waiting() const { return parked_.size() + lock_waits_.size(); }
+
+  // BATON_CHECKs what must always hold. Linear; after each step in debug builds, tests and fuzzing.
+  void CheckInvariants() const;
+
+ private:
+  // --- State --------------------------------------------------------------------------------------------------------
+  enum class SessionState : std::uint8_t { kActive, kSilent, kEnding };
+  struct Session {
+    SessionId id{};
+    std::string node, boot, machine, mount_point;
+    SessionState state = SessionState::kActive;
+    GateId anonymous_gate{};
+    std::set<HandleId> handles;
+    std::set<Guid> instances;  // of which it has a gate
+    bool clean = false;        // while ending: a clean unmount (S4)
+    std::vector<std::pair<Guid, Epoch>> fenced;  // while ending: incarnations that end with it (S2)
+    std::string reason;
+    struct {
+      std::int32_t pid = 0;
+      std::string path;
+      int error = 0;
+      Instant at{};
+    } last_refusal;  // the kernel repeats an open after ESTALE: counted once (rule T10)
+  };
+  struct Node {
+    std::string boot, machine;
+    std::set<SessionId> sessions;
+    std::map<Guid, NodeFence> fences;
+  };
+  // One incarnation. With ReclaimScope::kFile an instance may have one on each of several nodes.
+  struct Life {
+    std::string node;
+    Epoch epoch{};
+    std::optional<InstanceVersion> version;
+    std::map<SessionId, GateId> gates;
+    std::set<HandleId> handles;
+    std::set<SessionId> living;  // whose node says that processes of it live
+    bool fencing = false;        // its gates are closed, not yet drained
+  };
+  struct Takeover {
+    InstanceRecord successor;
+    bool has_successor = true;     // false: fenced by hand
+    bool draining = false;
+    std::vector<Epoch> old_lives;  // to be fenced
+    Requester by;
+    std::string path;
+    bool raises_version = false;   // rule T11
+    Instant began{};
+    std::vector<RequestId> by_hand;  // FenceByHand requests to answer
+  };
+  struct Instance {
+    InstanceRecord record;
+    std::vector<Life> lives;
+    std::optional<Takeover> takeover;
+    std::deque<Instant> recent;   // takeovers, for rule T11
+    Instant refused_until{};      // rule T11
+    std::size_t reservations = 0; // files with reserved claims or locks
+  };
+  struct Handle {
+    SessionId session{};
+    FileKey file{};
+    std::optional<Guid> guid;
+    Epoch epoch{};
+    std::uint32_t uid = 0;
+    std::int32_t pid = 0;
+    bool reads = false;
+    bool writes = false;
+    bool claims = false;
+    bool demoted = false;
+    std::string program;
+  };
+  struct Claim {
+    Guid guid{};
+    Epoch epoch{};
+    ClaimMode mode = ClaimMode::kWrite;
+    std::size_t handles = 0;
+  };
+  // What is kept for an instance that lost it (rule T9).
+  struct Reservation {
+    std::optional<ClaimMode> claim;
+    bool locks = false;
+    Instant until{};
+  };
+  struct File {
+    std::string path;  // as last opened
+    std::set<HandleId> handles;
+    std::optional<Claim> claim;
+    std::map<Guid, Reservation> reservations;
+    LockTable records;
+    LockTable flocks;
+    std::list<RequestId> waiters;  // lock waits in order of arrival
+  };
+  // An open or a change that cannot be answered yet.
+  struct Parked {
+    std::variant<OpenWish, ChangeWish> wish;
+    bool draining = false;  // waits only for the drain of handles that it demoted or revoked
+  };
+  struct LockWait {
+    LockWish wish;
+    Lock lock;
+    FileKey file{};
+  };
+  enum class DrainPurpose : std::uint8_t { kTakeover, kSession, kOpen };
+  struct Drain {
+    DrainPurpose purpose{};
+    Guid guid{};
+    SessionId session{};
+    RequestId request{};
+    std::vector<HandleId> handles;  // kOpen: to be dropped afterwards (rule T5), or only demoted (rule O3)
+  };
+
+  // --- Decisions ----------------------------------------------------------------------------------------------------
+  struct Verdict {
+    enum Kind { kGrant, kRefuse, kWait, kEndSession, kTakeOver, kRevoke, kDemote } kind = kGrant;
+    int error = 0;                  // kRefuse; kWait: when the wait is over, 0 if it has an end of its own
+    SessionId session{};            // kEndSession
+    std::vector<HandleId> handles;  // kRevoke, kDemote
+    std::optional<Holder> holder;
+    EventKind event = EventKind::kRefused;
+    std::string why;                // for the person who reads the log
+  };
+  static Verdict RefuseWith(int error, std::string why, EventKind event = EventKind::kRefused) {
+    return {.kind = Verdict::kRefuse, .error = error, .event = event, .why = std::move(why)};
+  }
+
+  // sessions.cpp
+  void On(const SessionBegins& event);
+  void On(const SessionSilent& event);
+  void On(const SessionHeard& event);
+  void On(const SessionUnmounts& event);
+  void On(const FenceAcknowledged& event);
+  enum class Ending : std::uint8_t { kClean, kReplaced, kFenced };
+  void BeginEnding(Session& session, Ending how, const std::string& reason);
+  void FinishEnding(SessionId id);
+  Session* FindSession(SessionId id);  // null if unknown or ending
+  const Session* FindSession(SessionId id) const;
+  void EmitSession(EventKind kind, const Session& session, const std::string& detail);
+
+  // instances.cpp
+  Verdict JudgeMembership(const Requester& who) const;
+  Verdict JudgeOnSameNode(const Requester& who, const Instance& instance, const Life& life) const;
+  Verdict JudgeFromOtherNode(const Requester& who, const Instance& instance) const;
+  bool IsFlapping(const Instance& instance, const Life& holder, const InstanceClaim& claim) const;
+  bool OwnerMayUse(const InstanceClaim& claim, const InstanceRecord& record) const;
+  bool IsBound(const Instance& instance, const Life& life) const;
+  bool IsSilent(const Life& life) const;
+  const Instance* FindInstance(const Guid& guid) const;
+  static const Life* LifeOn(const Instance& instance, const std::string& node);
+  static const Life* LifeOf(const Instance& instance, Epoch epoch);
+  // The gate and epoch that a granted requester's work is counted to.
+  std::pair<GateId, Epoch> Enlist(const Requester& who);
+  void On(const InstanceGone& event);
+
+  // takeover.cpp
+  void BeginTakeover(const Requester& who, const std::string& path);
+  void On(const FenceByHand& event);
+  void On(const Committed& event);
+  void StartDraining(Instance& instance);
+  void FinishTakeover(const Guid& guid);
+  // Closes a life to everyone (the gates are added to `gates`) and tells its node.
+  void FenceLife(Instance& instance, Life& life, const std::string& to_node, std::vector<GateId>& gates);
+  void DropLife(const Guid& guid, Epoch epoch, EventRecord& counted);
+
+  // opens.cpp
+  void On(const OpenWish& event);
+  void On(const ChangeWish& event);
+  void On(const CloseHandle& event);
+  void On(const Withdraw& event);
+  void Arrive(RequestId id, Parked parked);
+  Verdict Judge(const OpenWish& wish) const;
+  Verdict Judge(const ChangeWish& wish) const;
+  // True if the wish was answered; false if it goes on waiting.
+  bool Decide(RequestId id, Parked& parked);
+  void Grant(const OpenWish& wish);
+  void Grant(const ChangeWish& wish);
+  void Refuse(RequestId id, const Requester& who, const std::string& path, const Verdict& verdict);
+  void RevokeFor(RequestId id, const std::vector<HandleId>& handles);
+  void DemoteFor(RequestId id, const std::vector<HandleId>& handles);
+  void Retry();
+
+  // files.cpp
+  // The file's claim, reservations and handles against an act.
+  Verdict JudgeFile(const Requester& who, const FileKey& key, Act act) const;
+  Verdict JudgeOtherHandles(const OpenWish& wish, const File& file) const;
+  Verdict InTheWay(SessionId session, std::optional<Holder> holder) const;
+  // Returns how many locks went with it; `reserve_for`: they and the claim stay reserved (rule T9).
+  std::size_t DropHandle(HandleId id, const std::optional<Guid>& reserve_for);
+  Reservation& ReservationOf(File& file, const FileKey& key, const Guid& guid);
+  void EndReservation(const FileKey& key, const Guid& guid);
+  void EndReservedClaim(File& file, const FileKey& key, const Guid& guid);
+  void EraseFileIfUnused(const FileKey& key);
+  Holder HolderOf(HandleId id) const;
+  std::string NodeOf(SessionId id) const;
+
+  // locks.cpp
+  void On(const FlushHandle& event);
+  void On(const LockWish& event);
+  void On(const Unlock& event);
+  bool DecideLock(RequestId id, LockWait& wait);
+  void ServeWaiters(const FileKey& key);
+  void RefuseWaitsOf(HandleId handle, int error);
+  void ForgetWait(RequestId id);
+  Lock LockOf(const LockWish& wish, const Handle& handle) const;
+  static LockTable& TableOf(File& file, LockKind kind) {
+    return kind == LockKind::kFlock ? file.flocks : file.records;
+  }
+
+  // arbiter.cpp
+  void On(const Drained& event);
+  void On(const Tick& event);
+  void Push(Effect effect) { effects_.push_back(std::move(effect)); }
+  DrainId NewDrain(Drain drain);
+
+  const ArbiterOptions options_;
+  Instant now_{};
+  Effects effects_;
+  bool retry_ = false;            // something was released in this step
+  std::set<FileKey> touched_;     // files whose lock waiters are to be served
+
+  std::map<SessionId, Session> sessions_;
+  std::map<std::string, Node> nodes_;
+  std::map<Guid, Instance> instances_;
+  std::map<HandleId, Handle> handles_;
+  std::map<FileKey, File> files_;
+  std::map<RequestId, Parked> parked_;      // ids rise: order of arrival
+  std::map<RequestId, LockWait> lock_waits_;
+  std::map<DrainId, Drain> drains_;
+  std::multimap<Instant, std::pair<FileKey, Guid>> reservation_ends_;
+  std::set<std::pair<Instant, RequestId>> wish_deadlines_;
+  WaitGraph wait_graph_;
+  std::uint64_t last_epoch_;  // of all instances: a forgotten instance's numbers do not come again
+  std::uint64_t last_handle_ = 0;
+  std::uint64_t last_gate_ = 0;
+  std::uint64_t last_drain_ = 0;
+};
+
+}  // namespace baton

@@ -1,0 +1,160 @@
+// Files: what their claims, reservations and handles let an act do (rules O2, O3, S2, T9), and how handles go.
+#include <algorithm>
+
+#include "base/check.h"
+#include "server/arbiter/arbiter.h"
+
+namespace baton {
+
+std::string Arbiter::NodeOf(SessionId id) const {
+  const auto at = sessions_.find(id);
+  return at == sessions_.end() ? std::string() : at->second.node;
+}
+
+Holder Arbiter::HolderOf(HandleId id) const {
+  const Handle& handle = handles_.at(id);
+  return {NodeOf(handle.session), handle.guid, handle.pid, handle.program};
+}
+
+// A conflict with something of that session: wait for it, or end a silent session (rule S2).
+Arbiter::Verdict Arbiter::InTheWay(SessionId session, std::optional<Holder> holder) const {
+  const SessionState state = sessions_.at(session).state;
+  if (state == SessionState::kEnding) return {.kind = Verdict::kWait};
+  if (state == SessionState::kSilent) return {.kind = Verdict::kEndSession, .session = session};
+  Verdict verdict{.kind = Verdict::kWait, .error = EBUSY, .holder = std::move(holder)};
+  verdict.why = "held by another";
+  return verdict;
+}
+
+Arbiter::Verdict Arbiter::JudgeFile(const Requester& who, const FileKey& key, Act act) const {
+  const auto at = files_.find(key);
+  if (at == files_.end()) return {};
+  const File& file = at->second;
+  const auto relation_to = [&](const Guid& guid) {
+    if (!who.instance) return Relation::kAnonymous;
+    return who.instance->guid == guid ? Relation::kHolder : Relation::kOtherInstance;
+  };
+  for (const auto& [guid, reservation] : file.reservations) {
+    if (!reservation.claim || Allows(*reservation.claim, relation_to(guid), act)) continue;
+    Verdict verdict{.kind = Verdict::kWait, .error = EBUSY, .holder = Holder{"", guid, 0, ""}};
+    verdict.why = "reserved for the instance that lost it";
+    return verdict;
+  }
+  if (!file.claim || Allows(file.claim->mode, relation_to(file.claim->guid), act)) return {};
+  Verdict blocking;
+  for (HandleId id : file.handles) {
+    const Handle& handle = handles_.at(id);
+    if (!handle.claims) continue;
+    blocking = InTheWay(handle.session, HolderOf(id));
+    if (blocking.kind != Verdict::kEndSession) return blocking;  // somebody who is there: no session need end
+  }
+  return blocking;
+}
+
+Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& file) const {
+  if (!wish.who.instance) return {};
+  const Guid& guid = wish.who.instance->guid;
+  const std::string& node = sessions_.at(wish.who.session).node;
+  const bool claims = wish.writes && wish.mode != ClaimMode::kNone;
+  const bool exclusive = claims && wish.mode == ClaimMode::kExclusive;
+  // Whoever could stand against a claim was dealt with when the instance first got it.
+  const bool has_claim = file.claim && file.claim->guid == guid && file.claim->mode >= wish.mode;
+  if (has_claim && options_.scope == ReclaimScope::kInstance) return {};
+  Verdict revoke{.kind = Verdict::kRevoke};
+  Verdict demote{.kind = Verdict::kDemote};
+  for (HandleId id : file.handles) {
+    const Handle& handle = handles_.at(id);
+    if (handle.guid == guid) {
+      if (options_.scope == ReclaimScope::kFile && NodeOf(handle.session) != node) revoke.handles.push_back(id);
+      continue;
+    }
+    if (!claims || has_claim || handle.demoted || !(handle.writes || exclusive)) continue;
+    const auto& ancestors = wish.who.ancestors;
+    const bool of_its_opener = NodeOf(handle.session) == node &&
+                               std::find(ancestors.begin(), ancestors.end(), handle.pid) != ancestors.end();
+    if (!handle.guid && of_its_opener) continue;  // a shell's redirection (rule I7)
+    if (handle.guid || options_.strict) return InTheWay(handle.session, HolderOf(id));
+    demote.handles.push_back(id);
+  }
+  if (!revoke.handles.empty()) return revoke;
+  if (!demote.handles.empty()) return demote;
+  return {};
+}
+
+std::size_t Arbiter::DropHandle(HandleId id, const std::optional<Guid>& reserve_for) {
+  const Handle handle = handles_.at(id);
+  File& file = files_.at(handle.file);
+  std::size_t locks = 0;
+  const bool reserves = reserve_for && options_.reservation > Duration::zero();
+  if (reserves) {
+    locks = file.records.Reserve(id, *reserve_for) + file.flocks.Reserve(id, *reserve_for);
+    if (locks > 0) ReservationOf(file, handle.file, *reserve_for).locks = true;
+  } else {
+    locks = file.records.DropHandle(id) + file.flocks.DropHandle(id);
+  }
+  if (handle.claims) {
+    const ClaimMode mode = file.claim->mode;
+    if (--file.claim->handles == 0) file.claim.reset();
+    if (reserves) ReservationOf(file, handle.file, *reserve_for).claim = mode;
+  }
+  file.handles.erase(id);
+  sessions_.at(handle.session).handles.erase(id);
+  if (handle.guid) {
+    Instance& instance = instances_.at(*handle.guid);
+    if (const Life* life = LifeOf(instance, handle.epoch)) const_cast<Life*>(life)->handles.erase(id);
+  }
+  handles_.erase(id);
+  Push(HandleDropped{id});
+  touched_.insert(handle.file);
+  retry_ = true;
+  EraseFileIfUnused(handle.file);
+  return locks;
+}
+
+Arbiter::Reservation& Arbiter::ReservationOf(File& file, const FileKey& key, const Guid& guid) {
+  const auto [at, is_new] = file.reservations.try_emplace(guid);
+  const Instant until = now_ + options_.reservation;
+  if (is_new) ++instances_.at(guid).reservations;
+  if (at->second.until != until) {
+    at->second.until = until;
+    reservation_ends_.emplace(until, std::pair(key, guid));
+  }
+  return at->second;
+}
+
+// Its time is over.
+void Arbiter::EndReservation(const FileKey& key, const Guid& guid) {
+  const auto at = files_.find(key);
+  if (at == files_.end()) return;
+  File& file = at->second;
+  const auto reservation = file.reservations.find(guid);
+  if (reservation == file.reservations.end() || reservation->second.until > now_) return;
+  file.reservations.erase(reservation);
+  --instances_.at(guid).reservations;
+  file.records.DropReservations(guid);
+  file.flocks.DropReservations(guid);
+  touched_.insert(key);
+  retry_ = true;
+  EraseFileIfUnused(key);
+}
+
+// The instance has claimed the file again: from now on the claim says what others may do.
+void Arbiter::EndReservedClaim(File& file, const FileKey&, const Guid& guid) {
+  const auto at = file.reservations.find(guid);
+  if (at == file.reservations.end()) return;
+  at->second.claim.reset();
+  if (at->second.locks) return;
+  file.reservations.erase(at);
+  --instances_.at(guid).reservations;
+}
+
+void Arbiter::EraseFileIfUnused(const FileKey& key) {
+  const auto at = files_.find(key);
+  if (at == files_.end()) return;
+  const File& file = at->second;
+  const bool used = !file.handles.empty() || !file.reservations.empty() || !file.records.empty() ||
+                    !file.flocks.empty() || !file.waiters.empty();
+  if (!used) files_.erase(at);
+}
+
+}  // namespace baton

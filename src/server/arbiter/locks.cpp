@@ -1,0 +1,151 @@
+// Locks: asked for, waited for in order, granted, withdrawn (rules L1-L3, S2, T6, T9). The algebra is in lock_table.h.
+#include <algorithm>
+
+#include "base/check.h"
+#include "server/arbiter/arbiter.h"
+
+namespace baton {
+
+Lock Arbiter::LockOf(const LockWish& wish, const Handle& handle) const {
+  const LockOwner owner = wish.kind == LockKind::kFlock ? LockOwner::Flock(handle.session, wish.handle)
+                                                        : LockOwner(handle.session, wish.owner);
+  return {owner, wish.range, wish.handle, wish.pid, wish.type, handle.guid};
+}
+
+void Arbiter::On(const LockWish& event) {
+  const auto at = handles_.find(event.handle);
+  if (at == handles_.end() || FindSession(at->second.session) == nullptr) {
+    Push(Refused{event.request, ESTALE, std::nullopt});
+    return;
+  }
+  const Handle& handle = at->second;
+  if (handle.guid) {
+    const Life* life = LifeOf(instances_.at(*handle.guid), handle.epoch);
+    if (life == nullptr || life->fencing) {
+      Push(Refused{event.request, ESTALE, std::nullopt});
+      return;
+    }
+  }
+  const FileKey key = handle.file;
+  LockWait& wait = lock_waits_[event.request];
+  wait = {event, LockOf(event, handle), key};
+  if (DecideLock(event.request, wait)) {
+    ForgetWait(event.request);
+    return;
+  }
+  files_.at(key).waiters.push_back(event.request);
+  if (event.kind == LockKind::kRecord) wait_graph_.Add(event.request, files_.at(key).records, wait.lock);
+}
+
+// True if it was answered; false if it waits.
+bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
+  File& file = files_.at(wait.file);
+  LockTable& table = TableOf(file, wait.wish.kind);
+  const Lock* conflict = nullptr;
+  if (wait.wish.kind == LockKind::kFlock) {
+    const FlockAnswer answer = table.SetFlock(wait.lock);
+    conflict = answer.conflict;
+    if (answer.released) touched_.insert(wait.file);
+  } else {
+    conflict = table.Conflict(wait.lock);
+    if (conflict == nullptr) {
+      table.Apply(wait.lock);
+      touched_.insert(wait.file);  // a downgrade may let others in
+    }
+  }
+  if (conflict == nullptr) {
+    if (wait.lock.instance) table.DropReservations(*wait.lock.instance, wait.lock.range);
+    Push(LockGranted{id, wait.file});
+    return true;
+  }
+  if (!conflict->owner.IsReservation()) {
+    Session& holder = sessions_.at(conflict->owner.session());
+    if (holder.state == SessionState::kSilent) {
+      BeginEnding(holder, Ending::kFenced, "it was silent and its lock on " + file.path + " was needed by another");
+    }
+    if (holder.state == SessionState::kEnding) return false;
+    if (conflict->instance) {
+      const Life* life = LifeOf(instances_.at(*conflict->instance), handles_.at(conflict->handle).epoch);
+      if (life != nullptr && life->fencing) return false;
+    }
+  }
+  int error = wait.wish.wait ? 0 : EAGAIN;
+  const bool is_new = std::find(file.waiters.begin(), file.waiters.end(), id) == file.waiters.end();
+  if (error == 0 && is_new && wait.wish.kind == LockKind::kRecord && wait_graph_.WouldDeadlock(table, wait.lock)) {
+    error = EDEADLK;
+  }
+  if (error == 0) return false;
+  std::optional<Holder> holder;
+  if (conflict->owner.IsReservation()) {
+    holder = Holder{"", conflict->owner.instance(), 0, ""};
+  } else {
+    holder = Holder{NodeOf(conflict->owner.session()), conflict->instance, conflict->pid, ""};
+  }
+  Push(Refused{id, error, std::move(holder)});
+  return true;
+}
+
+void Arbiter::ServeWaiters(const FileKey& key) {
+  const auto at = files_.find(key);
+  if (at == files_.end()) return;
+  const std::vector<RequestId> waiting(at->second.waiters.begin(), at->second.waiters.end());
+  for (RequestId id : waiting) {
+    const auto wait = lock_waits_.find(id);
+    if (wait != lock_waits_.end() && DecideLock(id, wait->second)) ForgetWait(id);
+  }
+  EraseFileIfUnused(key);
+}
+
+void Arbiter::ForgetWait(RequestId id) {
+  const auto at = lock_waits_.find(id);
+  if (at == lock_waits_.end()) return;
+  wait_graph_.Remove(id);
+  if (const auto file = files_.find(at->second.file); file != files_.end()) file->second.waiters.remove(id);
+  lock_waits_.erase(at);
+}
+
+void Arbiter::RefuseWaitsOf(HandleId handle, int error) {
+  const FileKey key = handles_.at(handle).file;
+  const std::list<RequestId> waiting = files_.at(key).waiters;
+  for (RequestId id : waiting) {
+    if (lock_waits_.at(id).wish.handle != handle) continue;
+    ForgetWait(id);
+    Push(Refused{id, error, std::nullopt});
+  }
+}
+
+void Arbiter::On(const Unlock& event) {
+  const auto at = handles_.find(event.handle);
+  if (at == handles_.end()) return;
+  const Handle& handle = at->second;
+  File& file = files_.at(handle.file);
+  if (event.kind == LockKind::kFlock) {
+    file.flocks.DropOwner(LockOwner::Flock(handle.session, event.handle));
+  } else {
+    file.records.Unlock(LockOwner(handle.session, event.owner), event.range);
+  }
+  touched_.insert(handle.file);
+}
+
+// close(2) by one process: its POSIX locks on the file go, whichever handle they were set through.
+void Arbiter::On(const FlushHandle& event) {
+  const auto at = handles_.find(event.handle);
+  if (at == handles_.end()) return;
+  File& file = files_.at(at->second.file);
+  if (file.records.empty()) return;
+  if (file.records.DropOwner(LockOwner(at->second.session, event.lock_owner)) > 0) touched_.insert(at->second.file);
+}
+
+std::optional<Lock> Arbiter::GetLock(const LockWish& wish) const {
+  const auto at = handles_.find(wish.handle);
+  if (at == handles_.end()) return std::nullopt;
+  const Handle& handle = at->second;
+  const File& file = files_.at(handle.file);
+  const Lock* conflict = file.records.Conflict(LockOf(wish, handle));
+  if (conflict == nullptr) return std::nullopt;
+  Lock answer = *conflict;
+  if (answer.owner.IsReservation() || NodeOf(answer.owner.session()) != NodeOf(handle.session)) answer.pid = 0;
+  return answer;
+}
+
+}  // namespace baton

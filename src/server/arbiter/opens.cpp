@@ -1,0 +1,195 @@
+// Opens and changes: judged, granted, parked, refused (rules O1-O6, T2, T4). See files.cpp for what a file's state allows.
+#include <algorithm>
+
+#include "base/check.h"
+#include "server/arbiter/arbiter.h"
+
+namespace baton {
+
+void Arbiter::On(const OpenWish& event) { Arrive(event.request, {event}); }
+void Arbiter::On(const ChangeWish& event) { Arrive(event.request, {event}); }
+
+void Arbiter::Arrive(RequestId id, Parked parked) {
+  const auto at = parked_.emplace(id, std::move(parked)).first;
+  if (Decide(id, at->second)) parked_.erase(id);
+}
+
+void Arbiter::On(const Withdraw& event) {
+  if (const auto at = parked_.find(event.request); at != parked_.end()) {
+    parked_.erase(at);
+    Push(Refused{event.request, EINTR, std::nullopt});
+  } else if (lock_waits_.contains(event.request)) {
+    const FileKey key = lock_waits_.at(event.request).file;
+    ForgetWait(event.request);
+    Push(Refused{event.request, EINTR, std::nullopt});
+    touched_.insert(key);
+  }
+}
+
+void Arbiter::On(const CloseHandle& event) {
+  if (!handles_.contains(event.handle)) return;
+  RefuseWaitsOf(event.handle, EINTR);
+  DropHandle(event.handle, std::nullopt);
+  retry_ = true;
+}
+
+// Everything is checked before anybody is fenced (rule T2): first who asks, then the file, and only then the takeover.
+Arbiter::Verdict Arbiter::Judge(const OpenWish& wish) const {
+  Verdict member = JudgeMembership(wish.who);
+  if (member.kind == Verdict::kRefuse || member.kind == Verdict::kWait) return member;
+  Verdict file = JudgeFile(wish.who, wish.file, wish.writes ? Act::kWriteOpen : Act::kReadOpen);
+  if (file.kind == Verdict::kGrant) {
+    if (const auto at = files_.find(wish.file); at != files_.end()) file = JudgeOtherHandles(wish, at->second);
+  }
+  const bool harms_nobody_else =
+      file.kind == Verdict::kGrant || file.kind == Verdict::kDemote || file.kind == Verdict::kRevoke;
+  return member.kind == Verdict::kTakeOver && harms_nobody_else ? member : file;
+}
+
+Arbiter::Verdict Arbiter::Judge(const ChangeWish& wish) const {
+  Verdict member = JudgeMembership(wish.who);
+  if (member.kind == Verdict::kRefuse || member.kind == Verdict::kWait) return member;
+  for (const ChangeWish::Target& target : wish.targets) {
+    Verdict file = JudgeFile(wish.who, target.file, target.act);
+    if (file.kind != Verdict::kGrant) return file;
+  }
+  return member;
+}
+
+bool Arbiter::Decide(RequestId id, Parked& parked) {
+  const auto [who, path, wait_until, verdict] = std::visit(
+      [this](const auto& wish) {
+        return std::tuple<const Requester&, const std::string&, Instant, Verdict>(wish.who, wish.path, wish.wait_until,
+                                                                                   Judge(wish));
+      },
+      parked.wish);
+  switch (verdict.kind) {
+    case Verdict::kGrant:
+      std::visit([this](const auto& wish) { Grant(wish); }, parked.wish);
+      return true;
+    case Verdict::kRefuse:
+      Refuse(id, who, path, verdict);
+      return true;
+    case Verdict::kWait:
+      if (verdict.error == 0) return false;  // what it waits for ends by itself: a drain, a commit
+      if (now_ >= wait_until) {
+        Refuse(id, who, path, verdict);
+        return true;
+      }
+      wish_deadlines_.emplace(wait_until, id);
+      return false;
+    case Verdict::kEndSession:
+      BeginEnding(sessions_.at(verdict.session), Ending::kFenced, "it was silent and " + path + " was needed by another");
+      return false;
+    case Verdict::kTakeOver:
+      BeginTakeover(who, path);
+      return false;
+    case Verdict::kRevoke:
+      RevokeFor(id, verdict.handles);
+      parked.draining = true;
+      return false;
+    case Verdict::kDemote:
+      DemoteFor(id, verdict.handles);
+      parked.draining = true;
+      return false;
+  }
+  return true;
+}
+
+void Arbiter::Grant(const OpenWish& wish) {
+  const auto [gate, epoch] = Enlist(wish.who);
+  const HandleId id{++last_handle_};
+  File& file = files_[wish.file];
+  file.path = wish.path;
+  file.handles.insert(id);
+  Handle& handle = handles_[id];
+  handle.session = wish.who.session;
+  handle.file = wish.file;
+  handle.uid = wish.who.uid;
+  handle.pid = wish.who.pid;
+  handle.program = wish.who.program;
+  handle.reads = wish.reads;
+  handle.writes = wish.writes;
+  sessions_.at(wish.who.session).handles.insert(id);
+  if (wish.who.instance) {
+    const Guid& guid = wish.who.instance->guid;
+    handle.guid = guid;
+    handle.epoch = epoch;
+    const_cast<Life&>(*LifeOf(instances_.at(guid), epoch)).handles.insert(id);
+    if (wish.writes && wish.mode != ClaimMode::kNone) {
+      handle.claims = true;
+      if (!file.claim) file.claim = Claim{guid, epoch, wish.mode, 0};
+      file.claim->mode = std::max(file.claim->mode, wish.mode);
+      ++file.claim->handles;
+      EndReservedClaim(file, wish.file, guid);
+    }
+  }
+  Push(OpenGranted{wish.request, id, gate, epoch});
+}
+
+void Arbiter::Grant(const ChangeWish& wish) {
+  const auto [gate, epoch] = Enlist(wish.who);
+  Push(ChangeGranted{wish.request, gate, epoch});
+}
+
+void Arbiter::Refuse(RequestId id, const Requester& who, const std::string& path, const Verdict& verdict) {
+  Push(Refused{id, verdict.error, verdict.holder});
+  const auto session = sessions_.find(who.session);
+  if (session == sessions_.end()) return;
+  auto& last = session->second.last_refusal;
+  const bool repeated = last.pid == who.pid && last.path == path && last.error == verdict.error &&
+                        now_ - last.at < std::chrono::seconds(1);
+  last = {who.pid, path, verdict.error, now_};
+  if (repeated) return;
+
+  EventRecord event;
+  event.kind = verdict.event;
+  event.from_node = session->second.node;
+  event.uid = who.uid;
+  event.pid = who.pid;
+  event.program = who.program;
+  event.file = path;
+  event.detail = verdict.why;
+  if (verdict.holder) event.to_node = verdict.holder->node;
+  if (who.instance) {
+    event.guid = who.instance->guid;
+    event.old_epoch = who.instance->epoch;
+    if (const auto at = instances_.find(*event.guid); at != instances_.end()) {
+      event.new_epoch = at->second.record.epoch;
+      if (verdict.event == EventKind::kFlapping && now_ >= at->second.refused_until) {
+        at->second.refused_until = now_ + options_.flap_window;
+      }
+    }
+  }
+  Push(Emit{std::move(event)});
+}
+
+// --reclaim-scope file: the same instance's handles on another node, on this file only (rule T5).
+void Arbiter::RevokeFor(RequestId id, const std::vector<HandleId>& handles) {
+  std::map<SessionId, std::vector<HandleId>> by_session;
+  for (HandleId handle : handles) {
+    RefuseWaitsOf(handle, ESTALE);
+    by_session[handles_.at(handle).session].push_back(handle);
+  }
+  const DrainId drain = NewDrain({.purpose = DrainPurpose::kOpen, .request = id, .handles = handles});
+  Push(CloseGates{drain, {}, handles, ESTALE});
+  for (auto& [session, gone] : by_session) Push(NotifyRevoked{session, std::move(gone)});
+  const Handle& first = handles_.at(handles.front());
+  EventRecord event;
+  event.kind = EventKind::kTakeover;
+  event.guid = first.guid;
+  event.old_epoch = first.epoch;
+  event.from_node = NodeOf(first.session);
+  event.file = files_.at(first.file).path;
+  event.handles = handles.size();
+  event.detail = "this file only";
+  Push(Emit{std::move(event)});
+}
+
+// A handle without an instance does not stop one that claims the file: its later writes are refused (rule O3).
+void Arbiter::DemoteFor(RequestId id, const std::vector<HandleId>& handles) {
+  for (HandleId handle : handles) handles_.at(handle).demoted = true;
+  Push(CloseGates{NewDrain({.purpose = DrainPurpose::kOpen, .request = id}), {}, handles, EBUSY});
+}
+
+}  // namespace baton

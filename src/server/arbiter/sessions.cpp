@@ -1,0 +1,159 @@
+// Sessions: begin, silence, courtesy, end (rules S1-S4), and what a node was told of fences (T7).
+#include <algorithm>
+
+#include "base/check.h"
+#include "server/arbiter/arbiter.h"
+
+namespace baton {
+
+Arbiter::Session* Arbiter::FindSession(SessionId id) {
+  const auto at = sessions_.find(id);
+  return at == sessions_.end() || at->second.state == SessionState::kEnding ? nullptr : &at->second;
+}
+
+const Arbiter::Session* Arbiter::FindSession(SessionId id) const {
+  return const_cast<Arbiter*>(this)->FindSession(id);
+}
+
+int Arbiter::MayBegin(const std::string& node, const std::string& machine, const std::string&) const {
+  const auto at = nodes_.find(node);
+  if (at == nodes_.end() || at->second.machine == machine) return 0;
+  const bool spoken_for = std::any_of(at->second.sessions.begin(), at->second.sessions.end(), [this](SessionId id) {
+    return sessions_.at(id).state == SessionState::kActive;
+  });
+  return spoken_for ? EBUSY : 0;
+}
+
+void Arbiter::On(const SessionBegins& event) {
+  Node& node = nodes_[event.node];
+  const bool new_boot = node.boot != event.boot || node.machine != event.machine;
+  for (SessionId id : node.sessions) {
+    Session& old = sessions_.at(id);
+    if (old.state == SessionState::kEnding) continue;
+    if (new_boot) {
+      BeginEnding(old, Ending::kReplaced, "its node has booted again");
+    } else if (old.mount_point == event.mount_point) {
+      BeginEnding(old, Ending::kReplaced, "a new run of its mount");
+    }
+  }
+  if (new_boot) node.fences.clear();  // every process of the earlier boot is gone
+  node.boot = event.boot;
+  node.machine = event.machine;
+  node.sessions.insert(event.session);
+
+  Session& session = sessions_[event.session];
+  session.id = event.session;
+  session.node = event.node;
+  session.boot = event.boot;
+  session.machine = event.machine;
+  session.mount_point = event.mount_point;
+  session.anonymous_gate = GateId{++last_gate_};
+  EmitSession(EventKind::kSessionBegan, session, "mount " + event.mount_point);
+}
+
+void Arbiter::On(const SessionSilent& event) {
+  Session* session = FindSession(event.session);
+  if (session == nullptr || session->state != SessionState::kActive) return;
+  session->state = SessionState::kSilent;
+  EmitSession(EventKind::kSessionSilent, *session, "its lease ended; its state is kept until somebody needs it");
+  for (HandleId handle : session->handles) touched_.insert(handles_.at(handle).file);
+  retry_ = true;
+}
+
+void Arbiter::On(const SessionHeard& event) {
+  Session* session = FindSession(event.session);
+  if (session == nullptr || session->state != SessionState::kSilent) return;
+  session->state = SessionState::kActive;
+  EmitSession(EventKind::kSessionHeard, *session, "nobody had needed its state");
+}
+
+void Arbiter::On(const SessionUnmounts& event) {
+  if (Session* session = FindSession(event.session)) BeginEnding(*session, Ending::kClean, "unmounted");
+}
+
+void Arbiter::On(const FenceAcknowledged& event) {
+  const Session* session = FindSession(event.session);
+  if (session == nullptr) return;
+  auto& fences = nodes_.at(session->node).fences;
+  const auto at = fences.find(event.guid);
+  if (at == fences.end() || at->second.epoch != event.epoch || at->second.acknowledged) return;
+  at->second.acknowledged = event.at;
+}
+
+// The gates close now; handles, locks and claims go when nobody is inside any more (rule T4 for a whole session).
+void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reason) {
+  session.state = SessionState::kEnding;
+  session.clean = how == Ending::kClean;
+  session.reason = reason;
+  std::vector<GateId> gates{session.anonymous_gate};
+  for (const Guid& guid : session.instances) {
+    Instance& instance = instances_.at(guid);
+    for (Life& life : instance.lives) {
+      const auto gate = life.gates.find(session.id);
+      if (gate == life.gates.end()) continue;
+      if (how == Ending::kFenced) {
+        session.fenced.emplace_back(guid, life.epoch);
+        FenceLife(instance, life, "", gates);
+      } else {
+        gates.push_back(gate->second);
+      }
+    }
+  }
+  for (HandleId handle : session.handles) RefuseWaitsOf(handle, ESTALE);
+  Push(CloseGates{NewDrain({.purpose = DrainPurpose::kSession, .session = session.id}), std::move(gates), {}, ESTALE});
+  retry_ = true;
+}
+
+void Arbiter::FinishEnding(SessionId id) {
+  const Session session = sessions_.at(id);
+  EventRecord counted;
+  for (const auto& [guid, epoch] : session.fenced) {
+    counted.kind = EventKind::kFenced;
+    counted.guid = guid;
+    counted.old_epoch = epoch;
+    counted.from_node = session.node;
+    counted.detail = "its session ended: " + session.reason;
+    DropLife(guid, epoch, counted);
+    Push(Emit{counted});
+    counted = {};
+  }
+  for (HandleId handle : sessions_.at(id).handles.empty() ? std::set<HandleId>{} : std::set(sessions_.at(id).handles)) {
+    DropHandle(handle, session.clean ? std::nullopt : handles_.at(handle).guid);
+  }
+  for (const Guid& guid : session.instances) {
+    const auto instance = instances_.find(guid);
+    if (instance == instances_.end()) continue;
+    for (Life& life : instance->second.lives) {
+      life.living.erase(id);
+      if (const auto gate = life.gates.find(id); gate != life.gates.end()) {
+        Push(GateDropped{gate->second});
+        life.gates.erase(gate);
+      }
+    }
+  }
+  Push(GateDropped{session.anonymous_gate});
+  nodes_.at(session.node).sessions.erase(id);
+  Push(SessionEnded{id, session.reason});
+  EmitSession(EventKind::kSessionEnded, session, session.reason);
+  sessions_.erase(id);
+  retry_ = true;
+}
+
+std::vector<Arbiter::NodeFence> Arbiter::FencesOf(const std::string& node) const {
+  std::vector<NodeFence> fences;
+  if (const auto at = nodes_.find(node); at != nodes_.end()) {
+    for (const auto& [guid, fence] : at->second.fences) fences.push_back(fence);
+  }
+  return fences;
+}
+
+void Arbiter::EmitSession(EventKind kind, const Session& session, const std::string& detail) {
+  EventRecord event;
+  event.kind = kind;
+  event.from_node = session.node;
+  event.handles = session.handles.size();
+  event.detail = detail;
+  Push(Emit{std::move(event)});
+}
+
+}  // namespace baton

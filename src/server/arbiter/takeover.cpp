@@ -1,0 +1,188 @@
+// Takeover and fencing, step by step (rules T4-T7, T9, C3). The order is told at the head of arbiter.h.
+#include <algorithm>
+
+#include "base/check.h"
+#include "server/arbiter/arbiter.h"
+
+namespace baton {
+
+void Arbiter::BeginTakeover(const Requester& who, const std::string& path) {
+  const InstanceClaim& claim = *who.instance;
+  const std::string& node = sessions_.at(who.session).node;
+  Instance& instance = instances_[claim.guid];
+  instance.record.guid = claim.guid;
+
+  Takeover takeover;
+  takeover.successor = {.guid = claim.guid,
+                        .epoch = Epoch{++last_epoch_},
+                        .owner = claim.owner,
+                        .version = claim.version ? claim.version : instance.record.version,
+                        .node = node};
+  for (const Life& life : instance.lives) {
+    if (options_.scope == ReclaimScope::kInstance || life.node == node) takeover.old_lives.push_back(life.epoch);
+  }
+  takeover.raises_version = claim.version && (!instance.record.version || *claim.version > *instance.record.version);
+  takeover.by = who;
+  takeover.path = path;
+  takeover.began = now_;
+  Push(Commit{takeover.successor});
+  instance.takeover = std::move(takeover);
+}
+
+void Arbiter::On(const FenceByHand& event) {
+  const auto at = instances_.find(event.guid);
+  if (at == instances_.end()) {
+    Push(Refused{event.request, ENOENT, std::nullopt});
+    return;
+  }
+  Instance& instance = at->second;
+  if (instance.takeover) {
+    instance.takeover->by_hand.push_back(event.request);
+    return;
+  }
+  Takeover takeover;
+  takeover.successor = instance.record;
+  takeover.successor.epoch = Epoch{++last_epoch_};
+  takeover.successor.node.clear();
+  takeover.has_successor = false;
+  for (const Life& life : instance.lives) takeover.old_lives.push_back(life.epoch);
+  takeover.began = now_;
+  takeover.by.program = "baton fence";
+  takeover.by_hand.push_back(event.request);
+  Push(Commit{takeover.successor});
+  instance.takeover = std::move(takeover);
+}
+
+void Arbiter::On(const Committed& event) {
+  const auto at = instances_.find(event.guid);
+  if (at == instances_.end() || !at->second.takeover || at->second.takeover->draining) return;
+  Instance& instance = at->second;
+  if (event.durable) {
+    StartDraining(instance);
+    return;
+  }
+  // Nothing has happened yet: the old incarnation works on, and whoever wanted to take over is told.
+  for (RequestId request : instance.takeover->by_hand) Push(Refused{request, EIO, std::nullopt});
+  instance.takeover.reset();
+  const Verdict failed = RefuseWith(EIO, "the state store could not record the takeover");
+  for (auto parked = parked_.begin(); parked != parked_.end();) {
+    const auto& [who, path] = std::visit(
+        [](const auto& wish) { return std::pair<const Requester&, const std::string&>(wish.who, wish.path); },
+        parked->second.wish);
+    if (who.instance && who.instance->guid == event.guid && !parked->second.draining) {
+      Refuse(parked->first, who, path, failed);
+      parked = parked_.erase(parked);
+    } else {
+      ++parked;
+    }
+  }
+  if (instance.record.epoch == Epoch{} && instance.lives.empty()) instances_.erase(at);
+}
+
+void Arbiter::StartDraining(Instance& instance) {
+  Takeover& takeover = *instance.takeover;
+  takeover.draining = true;
+  instance.record = takeover.successor;  // durable: its number is used up, whatever happens now
+  std::vector<GateId> gates;
+  for (Life& life : instance.lives) {
+    const auto& old = takeover.old_lives;
+    if (!life.fencing && std::find(old.begin(), old.end(), life.epoch) != old.end()) {
+      FenceLife(instance, life, takeover.successor.node, gates);
+    }
+  }
+  // A life that its session's end is already draining is not drained twice, but its gates are waited for here too.
+  for (const Life& life : instance.lives) {
+    if (!life.fencing) continue;
+    for (const auto& [session, gate] : life.gates) gates.push_back(gate);
+  }
+  std::sort(gates.begin(), gates.end());
+  gates.erase(std::unique(gates.begin(), gates.end()), gates.end());
+  const Guid guid = instance.record.guid;
+  Push(CloseGates{NewDrain({.purpose = DrainPurpose::kTakeover, .guid = guid}), std::move(gates), {}, ESTALE});
+  retry_ = true;  // wishes of the old incarnation that were parked are refused now
+}
+
+void Arbiter::FenceLife(Instance& instance, Life& life, const std::string& to_node, std::vector<GateId>& gates) {
+  life.fencing = true;
+  std::vector<HandleId> shared;  // handles of others in an inode of the kernel that the fenced incarnation used, too
+  for (HandleId id : life.handles) {
+    RefuseWaitsOf(id, ESTALE);
+    const Handle& handle = handles_.at(id);
+    if (!handle.writes) continue;
+    for (HandleId other_id : files_.at(handle.file).handles) {
+      const Handle& other = handles_.at(other_id);
+      if (other.session == handle.session && !(other.guid == handle.guid && other.epoch == handle.epoch)) {
+        shared.push_back(other_id);
+      }
+    }
+  }
+  if (!shared.empty()) Push(RefuseCachedWrites{std::move(shared)});
+  for (const auto& [session, gate] : life.gates) gates.push_back(gate);
+
+  Node& node = nodes_[life.node];
+  const NodeFence fence{instance.record.guid, life.epoch, life.version, std::nullopt};
+  node.fences[instance.record.guid] = fence;
+  for (SessionId session : node.sessions) {
+    if (FindSession(session) == nullptr) continue;
+    Push(NotifyFenced{session, fence.guid, fence.epoch, fence.version, to_node});
+  }
+}
+
+void Arbiter::FinishTakeover(const Guid& guid) {
+  Instance& instance = instances_.at(guid);
+  const Takeover takeover = std::move(*instance.takeover);
+  instance.takeover.reset();
+
+  EventRecord event;
+  event.kind = takeover.old_lives.empty() ? EventKind::kStarted : EventKind::kTakeover;
+  if (!takeover.has_successor) event.kind = EventKind::kFenced;
+  event.guid = guid;
+  event.new_epoch = takeover.has_successor ? takeover.successor.epoch : Epoch{};
+  event.to_node = takeover.successor.node;
+  event.uid = takeover.by.uid;
+  event.pid = takeover.by.pid;
+  event.program = takeover.by.program;
+  event.file = takeover.path;
+  event.took = now_ - takeover.began;
+  bool was_elsewhere = false;
+  for (Epoch epoch : takeover.old_lives) {
+    if (const Life* life = LifeOf(instance, epoch)) was_elsewhere |= IsBound(instance, *life);
+    DropLife(guid, epoch, event);
+  }
+  if (event.kind == EventKind::kTakeover && was_elsewhere) {
+    if (takeover.raises_version) instance.recent.clear();
+    instance.recent.push_back(now_);
+    while (instance.recent.size() > options_.flap_limit) instance.recent.pop_front();
+  }
+  if (takeover.has_successor) {
+    Life life;
+    life.node = takeover.successor.node;
+    life.epoch = takeover.successor.epoch;
+    life.version = takeover.successor.version;
+    instance.lives.push_back(std::move(life));
+  }
+  Push(Emit{std::move(event)});
+  for (RequestId request : takeover.by_hand) Push(FenceDone{request});
+  retry_ = true;
+}
+
+void Arbiter::DropLife(const Guid& guid, Epoch epoch, EventRecord& counted) {
+  Instance& instance = instances_.at(guid);
+  const auto at = std::find_if(instance.lives.begin(), instance.lives.end(),
+                               [&](const Life& life) { return life.epoch == epoch; });
+  if (at == instance.lives.end()) return;
+  counted.old_epoch = epoch;
+  counted.from_node = at->node;
+  const std::set<HandleId> handles = at->handles;
+  counted.handles += handles.size();
+  for (HandleId handle : handles) counted.locks += DropHandle(handle, guid);
+  const auto life = std::find_if(instance.lives.begin(), instance.lives.end(),
+                                 [&](const Life& any) { return any.epoch == epoch; });
+  for (const auto& [session, gate] : life->gates) {
+    Push(GateDropped{gate});
+    if (const auto owner = sessions_.find(session); owner != sessions_.end()) owner->second.instances.erase(guid);
+  }
+  instance.lives.erase(life);
+}
+
+}  // namespace baton
