@@ -35,7 +35,7 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
     std::size_t size = 0;
   };
 
-  // `on_released` is called after memory that counts against the bound came back.
+  // `on_released` is called when memory that counts against the bound came back after somebody was refused.
   BufferPool(std::uint64_t bound, std::function<void()> on_released)
       : bound_(bound), on_released_(std::move(on_released)) {}
   ~BufferPool();
@@ -61,6 +61,7 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   std::atomic<std::uint64_t> counted_ = 0;
   std::mutex mutex_;
   std::array<FreeList, 3> lists_{{{kSmall, 256}, {kMedium, 64}, {kLarge, 16}}};
+  std::atomic<bool> refused_ = false;  // since on_released_ was last called
   std::mutex callback_mutex_;
   std::function<void()> on_released_;
 };

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -64,35 +65,39 @@ class Server final : private EventSource {
     std::shared_ptr<TcpConnection> connection;
     std::uint32_t generation = 0;
   };
-  struct Listener {
-    UniqueFd fd;
-    bool resting = false;  // after EMFILE and its like
-  };
 
   void OnEvent(std::uint64_t tag, std::uint32_t events) override;
   Result<UniqueFd> Listen(const SocketAddress& address);
   void Accept(std::size_t listener);
-  void Rest(std::size_t listener, int error);
+  void RestAccepting(std::size_t listener, int error);
   void Admit(UniqueFd fd, const SocketAddress& peer);
   void Sweep();
-  void ScheduleSweep();
   std::vector<std::shared_ptr<TcpConnection>> All();
   std::shared_ptr<TcpConnection> Find(std::uint64_t tag);
 
+  // Posts or schedules work of the server's own; the destructor waits for it.
+  void PostOwn(std::function<void()> task);
+  void ScheduleOwn(Duration after, std::function<void()> task);
+  void OwnTaskEnded();
+
   // Called by connections.
-  void FrameBegins() { executing_.fetch_add(1); }
+  bool FrameBegins();  // false: the server stops, do not run it
   void FrameEnded();
   void OutputQueued(std::size_t bytes) { queued_bytes_.fetch_add(bytes); }
   void OutputGone(std::size_t bytes);
   void Closed(std::shared_ptr<TcpConnection> connection);
+  void Forget(std::uint64_t tag);
   void WaitForMemory(std::weak_ptr<TcpConnection> connection);
+  void MemoryMayBeFree();
+  void LogLimited(const SocketAddress& peer, const std::string& text);
+  void NotifyIfQuiet();
 
   const ServerConfig config_;
   WorkerPool& pool_;
   FrameHandler& handler_;
   std::shared_ptr<BufferPool> buffers_;
   LogLimiter log_limiter_;
-  std::vector<Listener> listeners_;
+  std::vector<UniqueFd> listeners_;
   std::uint16_t port_ = 0;
 
   std::vector<Slot> slots_;
@@ -106,9 +111,9 @@ class Server final : private EventSource {
   std::atomic<bool> stopping_ = false;
   std::atomic<std::uint64_t> executing_ = 0;
   std::atomic<std::uint64_t> queued_bytes_ = 0;
-  std::mutex quiet_mutex_;
+  std::mutex quiet_mutex_;  // for quiet_ and the two below
   std::condition_variable quiet_;
-  std::mutex sweep_mutex_;
+  std::uint64_t own_tasks_ = 0;
   TimerId sweep_timer_{};
 };
 

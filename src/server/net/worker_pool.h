@@ -49,9 +49,11 @@ class WorkerPool final : public Executor, public Timers {
   TimerId At(Instant when, std::function<void()> task) override;
   bool Cancel(TimerId id) override;
 
-  // Requires: set once, before the first descriptor is added. Tags from kFirstTag on are the source's.
+  // Tags from kFirstTag on are the source's.
   static constexpr std::uint64_t kFirstTag = 16;
-  void SetSource(EventSource* source) { source_.store(source); }
+  // Requires: set before the first descriptor is added. nullptr: no source any more; returns when the old
+  // one's last OnEvent has returned.
+  void SetSource(EventSource* source);
   // `events` as in epoll_ctl(2). False with errno if the kernel refuses.
   bool Add(int fd, std::uint32_t events, std::uint64_t tag);
   void Modify(int fd, std::uint32_t events, std::uint64_t tag);
@@ -60,18 +62,19 @@ class WorkerPool final : public Executor, public Timers {
   std::uint32_t Threads() const { return thread_count_.load(std::memory_order_relaxed); }
 
  private:
-  explicit WorkerPool(const PoolConfig& config);
+  explicit WorkerPool(const PoolConfig& config) : config_(config) {}
   Result<> Open();
   void Work();
+  bool WaitForOne();
   void Dispatch(std::uint64_t tag, std::uint32_t events);
   void RunOnePosted();
   void RunDueTimers();
   void ArmTimer();
+  bool NothingPosted();
   void Supervise();
   bool Spawn();
   bool Retire();
-  void ReapFinished();
-  bool NothingPosted();
+  void SayNobodyWaits();
 
   const PoolConfig config_;
   BootClock clock_;
@@ -89,16 +92,17 @@ class WorkerPool final : public Executor, public Timers {
   std::map<TimerId, Instant> timer_times_;
   std::uint64_t last_timer_ = 0;
 
-  std::atomic<std::uint32_t> waiting_ = 0;   // threads in epoll_wait
-  std::atomic<std::uint64_t> finished_ = 0;  // events handled to their end
+  std::atomic<std::uint32_t> waiting_ = 0;      // threads in epoll_wait
+  std::atomic<std::uint64_t> finished_ = 0;     // events handled to their end
+  std::atomic<std::uint32_t> dispatching_ = 0;  // threads that may be inside the source
   std::atomic<std::uint32_t> thread_count_ = 0;
-  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> saturated_ = false;  // nobody waited when a thread began its event
+  bool stopping_ = false;                // under threads_mutex_
 
   std::mutex threads_mutex_;
-  std::condition_variable saturated_;  // the supervisor waits here
-  bool is_saturated_ = false;
+  std::condition_variable supervision_;
   std::map<std::thread::id, std::thread> threads_;
-  std::vector<std::thread> retired_;
+  std::vector<std::thread> retired_;  // ended or about to: to be joined
   std::thread supervisor_;
 };
 
