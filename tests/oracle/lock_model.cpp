@@ -36,6 +36,7 @@ std::string LockModel::Run(const Command& command) {
 
 std::string LockModel::Answer(const Command& command) {
   if (command.verb == "cancel") return Cancel(command.owner);
+  if (IsWaiting(command.owner)) return "busy";
   if (command.verb == "close") return Close(command);
   if (command.verb == "test") return Test(command);
   if (command.verb != "unlock") return Set(command);
@@ -79,6 +80,7 @@ std::string LockModel::Close(const Command& command) {
 std::string LockModel::Cancel(const std::string& owner) {
   const auto waiter = std::find_if(waiters_.begin(), waiters_.end(),
                                    [&owner](const Waiter& each) { return each.owner == owner; });
+  if (waiter == waiters_.end()) return "idle";
   graph_.Remove(waiter->request);
   waiters_.erase(waiter);
   return "EINTR";

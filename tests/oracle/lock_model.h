@@ -16,7 +16,7 @@ namespace baton::oracle {
 
 class LockModel {
  public:
-  // The owner must not be waiting, except to be cancelled.
+  // "busy" if the owner waits, "idle" if there is no wait to cancel.
   std::string Run(const Command& command);
 
   // What a test may answer if the order in which owners came is not known.

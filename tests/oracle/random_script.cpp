@@ -82,7 +82,7 @@ class Writer {
     if (command.verb == "test" && owner[0] == 'o' && OneIn(3)) command.type = 'u';
     if (command.verb == "wait" && command.type == 'w' && !writers_only_ && AWriterWaits())
       command.verb = "lock";
-    if (owner[0] != 'f') command.range = Range();
+    if (owner[0] != 'f') command.range = command.verb == "unlock" && OneIn(3) ? ByteRange{} : Range();
     return command;
   }
 
