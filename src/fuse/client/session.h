@@ -134,6 +134,7 @@ class Session final : private Transport::Handler {
     RawCompletion done;
     RawAnswer answer;
     OwnedBytes data;
+    enum class Run : std::uint8_t { kYes, kOnlyDestroy } run = Run::kYes;
   };
 
   void OnUp(LinkId link, std::string_view peer) override;
@@ -145,14 +146,14 @@ class Session final : private Transport::Handler {
 
   PendingCall& Take();
   void Submit(PendingCall& call, Generation generation);
-  bool SendCall(LinkId link, PendingCall& call, std::uint8_t flags);
+  void SendCall(LinkId link, const PendingCall& call, std::uint8_t flags);
   void DrainQueue();
   void TimeOut(Instant now);
 
   void OnHello(const protocol::FrameHeader& header, std::span<const std::byte> body);
   void Welcome(const protocol::HelloReply& reply);
   void HelloRefused(int error);
-  void Resume();
+  void GoLive(bool resumed);
   void ResendOutstanding();
   void OnReply(const protocol::FrameHeader& header, std::span<const std::byte> body,
                std::span<const std::byte> data);
@@ -161,13 +162,19 @@ class Session final : private Transport::Handler {
   void OnNotice(const protocol::FrameHeader& header, std::span<const std::byte> body);
   void Lose();
   void Violation(std::string_view what);
+  LinkId Link() const;
 
   void RunDeferred();
   void FailAll(int error);
-  void Retire(PendingCall& call);  // gives it back; mutex_ not held
+  void FinishUnsent(PendingCall& call, int error);
+  void GiveBack(PendingCall& call);
+  template <Operation kOp>
+  static bool IsLoss(const Answer<kOp>& answer) {
+    return !answer.reply && answer.reply.error() == Errno{ESTALE} && answer.origin == Origin::kMount;
+  }
+  RawAnswer OwnAnswer(int error, Fate fate) const;
 
   // With mutex_ held:
-  RawAnswer OwnAnswer(int error, Fate fate) const;
   void AbandonLocked(PendingCall& call, int error);
   void WithdrawLocked(std::deque<PendingCall*>::iterator queued, int error);
   void SetStateLocked(LinkState state, Instant since);
@@ -194,15 +201,16 @@ class Session final : private Transport::Handler {
   bool started_ = false;
   bool bye_answered_ = false;
   std::optional<tl::expected<void, ConnectError>> start_result_;
+  std::string unreachable_;              // the last reason
+  std::optional<ConnectError> refusal_;  // HELLO's, until a HELLO succeeds
 
   // Of the transport's thread.
   std::string peer_;
   SessionId session_{};
   protocol::SessionSecret secret_;
   Duration lease_{};
-  std::optional<ConnectError> refusal_;  // HELLO's, until a HELLO succeeds
-  std::vector<Deferred> running_;
-  std::vector<std::byte> scratch_;
+  std::vector<Deferred> running_;  // keeps its room between runs
+  std::optional<Instant> last_violation_;
 };
 
 }  // namespace baton::client

@@ -9,9 +9,10 @@
 // sent.
 #pragma once
 
+#include <poll.h>
+
 #include <atomic>
 #include <deque>
-#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -57,16 +58,17 @@ class Connection final : public Transport {
   void Run();
   void PollOnce();
   void StartAttempts(Instant now);
-  void StartAttempt(std::size_t address, Instant now);
+  bool StartAttempt(std::size_t address, Instant now);
   void CheckAttempts(Instant now);
-  void AttemptFailed(std::size_t address, int error);
-  void CountFailure(std::size_t address, int error, const std::string& reason);
+  // True: every address has failed in this round, and the handler knows; the next round waits its interval.
+  bool CountFailure(std::size_t address, int error, const std::string& reason);
   void Adopt(Attempt attempt);
   void Receive();
   void DeliverFrames();
   void FlushOutput();
   void CheckSilence(Instant now);
   void TakeDown();
+  void TickIfDue();
   int PollTimeout(Instant now) const;
 
   void Break(LinkId link, std::string_view reason);  // any thread, out_mutex_ not held
@@ -81,6 +83,9 @@ class Connection final : public Transport {
   std::atomic<bool> woken_{false};
 
   // Of the transport's thread.
+  std::vector<pollfd> polled_;
+  bool tick_wanted_ = false;
+  Instant last_tick_{};
   std::vector<SocketAddress> addresses_;
   std::vector<bool> failed_;  // in this round
   int round_error_ = 0;
@@ -94,12 +99,14 @@ class Connection final : public Transport {
   Instant last_heard_{};
   std::optional<Instant> pinged_;
 
-  // The link, for those who send. fd_ changes on the transport's thread only, with the mutex held.
+  // The link, for those who send. fd_ and link_ change on the transport's thread only, with the mutex held,
+  // so that thread reads them without it.
   mutable std::mutex out_mutex_;
   UniqueFd fd_;
   LinkId link_ = kNoLink;
   std::uint64_t links_ = 0;
   std::optional<std::string> broken_;  // why; no frame goes in or out any more
+  std::atomic<bool> dead_{false};      // broken_ is set: for the transport's thread, without the mutex
   std::deque<std::vector<std::byte>> output_;
   std::size_t output_offset_ = 0;  // into output_.front()
   Duration ping_after_ = kPingAfter;
