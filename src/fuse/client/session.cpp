@@ -47,6 +47,7 @@ void Session::End(Duration timeout) {
   std::unique_lock lock(mutex_);
   if (ended_) return;
   const bool has_session = status_.state == LinkState::kLive || status_.state == LinkState::kBroken;
+  ending_ = true;
   if (has_session && timeout > Duration::zero()) {
     lock.unlock();
     Call<Operation::kBye>({}, [this](Answer<Operation::kBye>&&) {
@@ -106,6 +107,10 @@ void Session::Submit(PendingCall& call, Generation generation) {
   const LinkId link = link_;
   lock.unlock();
   SendCall(link, call, 0);
+  SendingDone(call);
+}
+
+void Session::SendingDone(PendingCall& call) {
   call.sending.store(false, std::memory_order_release);
   call.sending.notify_all();
 }

@@ -147,6 +147,7 @@ class Session final : private Transport::Handler {
   PendingCall& Take();
   void Submit(PendingCall& call, Generation generation);
   void SendCall(LinkId link, const PendingCall& call, std::uint8_t flags);
+  static void SendingDone(PendingCall& call);
   void DrainQueue();
   void TimeOut(Instant now);
 
@@ -197,6 +198,7 @@ class Session final : private Transport::Handler {
   std::deque<PendingCall*> queue_;  // waiting for a link or a slot, in order
   bool draining_ = false;           // the transport's thread is sending what was queued: stand in line
   std::vector<Deferred> deferred_;
+  bool ending_ = false;  // its own end is no news
   bool ended_ = false;
   bool started_ = false;
   bool bye_answered_ = false;

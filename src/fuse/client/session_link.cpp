@@ -275,12 +275,10 @@ void Session::DrainQueue() {
 }
 
 void Session::Lose() {
-  log::Error(
-      "batond at {} no longer has session {}: every open, claim and lock of this mount is gone and answers "
-      "ESTALE",
-      peer_, Raw(session_));
+  bool ending = false;
   {
     const std::scoped_lock lock(mutex_);
+    ending = ending_;
     generation_.fetch_add(1);
     phase_ = Phase::kHello;
     SetStateLocked(LinkState::kLost, clock_.Now());
