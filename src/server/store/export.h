@@ -1,0 +1,133 @@
+// Export: the directory that is served and the only way from a reference or a name to a descriptor (rule A3).
+// Its promise: every descriptor it gives out lies on the export's own mount, was reached by one name beneath
+// the export or by a reference this server made, and never through a symbolic link. Beneath-ness of a
+// directory is verified when it is first opened, at least once a second while it is in use, and for every
+// "..": a directory that somebody moves out of the export on the server itself can no longer be used. (A file
+// once named stays reachable by its reference after such a move, as by an open descriptor.) As root,
+// references are opened by handle. Otherwise by the names last seen (NameTable), beneath the export and
+// compared with the handle; ESTALE if none of them fits; files that are open are reached through their
+// descriptors. Any thread.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <chrono>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <unordered_map>
+#include <vector>
+
+#include "base/credentials.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "server/store/handle.h"
+#include "server/store/name_table.h"
+#include "server/store/types.h"
+
+namespace baton::store {
+
+struct StoreOptions {
+  bool squash_root = false;                  // uid 0 becomes 65534, and so do gid 0 and group 0 of everybody
+  bool read_only = false;                    // EROFS for every change
+  std::size_t remembered_names = 1'000'000;  // NameTable's capacity
+  std::size_t cached_directories = 1024;     // descriptors of directories that are kept open
+};
+
+// A descriptor of a file that keeps whatever owns it alive; perhaps O_PATH only.
+struct PathFd {
+  std::shared_ptr<const void> owner;
+  int fd = -1;
+  FileKey key;
+  bool is_directory = false;
+};
+
+class Export {
+ public:
+  static tl::expected<std::unique_ptr<Export>, std::string> Open(const std::string& directory,
+                                                                 const StoreKey& key,
+                                                                 const StoreOptions& options);
+
+  const StoreOptions& Options() const { return options_; }
+  int RootFd() const { return root_fd_.Get(); }
+  const Node& RootNode() const { return root_; }
+  NameTable& Names() { return names_; }
+
+  // Who the caller is to the kernel: squashed, or the server's own user. EACCES: a server that is not root
+  // serves its own user only (it could not be anybody else).
+  Result<Credentials> Effective(const Credentials& who) const;
+
+  Result<OpenedRef> OpenRef(const FileRef& ref);
+  // May leave the thread privileged.
+  Result<PathFd> Resolve(const FileRef& ref);
+  // ENOTDIR; ESTALE also if it is no longer beneath the export.
+  Result<PathFd> ResolveDirectory(const FileRef& ref);
+  // With the thread's present credentials. `name` may be "." or "..".
+  Result<PathFd> OpenChild(const PathFd& directory, const std::string& name);
+  // The directory above (the root's is the root), privileged. ESTALE: not beneath the export.
+  Result<PathFd> OpenParent(const PathFd& directory);
+  // The directory in which the file was seen, privileged. ENOENT: not known.
+  Result<PathFd> OpenDirectoryOf(const PathFd& file);
+  Result<Node> Identify(int fd) const;
+  Result<FileKey> KeyOfFd(int fd) const;
+
+  // open(2) of what a descriptor names, with the thread's present credentials.
+  UniqueFd Reopen(int fd, int flags) const;
+  // The name under which a descriptor can be given to calls that know only paths, and its last component for
+  // *at calls with ProcFd() as the directory.
+  static std::string ProcPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+  int ProcFd() const { return proc_fd_.Get(); }
+
+  void ForgetDirectory(const FileKey& key);
+  // Open files, so that a file without a name is still reached where handles do not help.
+  void AddOpenFile(const FileKey& key, std::shared_ptr<const UniqueFd> fd);
+  void DropOpenFile(const FileKey& key);
+
+ private:
+  using Tick = std::chrono::steady_clock::time_point;
+  struct CachedDirectory {
+    FileKey key;
+    std::shared_ptr<const UniqueFd> fd;
+    Tick verified;
+  };
+  using CacheOrder = std::list<CachedDirectory>;  // the most recently used first
+
+  Export(UniqueFd root_fd, UniqueFd proc_fd, int mount, const Node& root, const StoreKey& key,
+         const StoreOptions& options);
+
+  std::string ProbeHandles() const;
+  Result<PathFd> OpenByHandle(const OpenedRef& ref);
+  Result<PathFd> OpenByName(const OpenedRef& ref);
+  Result<PathFd> OpenPath(const std::vector<std::string>& path, std::string_view last) const;
+  Result<PathFd> FindOpenFile(const FileKey& key);
+  std::shared_ptr<const UniqueFd> CachedFd(const FileKey& key, bool& must_verify);
+  void Cache(const PathFd& directory);
+  bool IsBeneath(int directory_fd) const;
+  bool IsBeneathByWalk(int directory_fd) const;
+  void WarnOfForgery();
+
+  const UniqueFd root_fd_;
+  const UniqueFd proc_fd_;
+  const int mount_;
+  const Node root_;
+  const RefCodec codec_;
+  const StoreOptions options_;
+  const bool privileged_;
+  Credentials own_;
+  NameTable names_;
+
+  std::mutex cache_mutex_;
+  CacheOrder cache_;
+  std::unordered_map<FileKey, CacheOrder::iterator> cache_index_;
+
+  std::mutex open_mutex_;
+  std::unordered_multimap<FileKey, std::weak_ptr<const UniqueFd>> open_files_;
+
+  std::mutex warning_mutex_;
+  Tick last_warning_{};
+};
+
+}  // namespace baton::store

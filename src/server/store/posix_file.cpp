@@ -1,0 +1,133 @@
+#include "server/store/posix_file.h"
+
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "server/store/attributes.h"
+#include "server/store/set_attr.h"
+#include "server/store/thread_credentials.h"
+
+namespace baton::store {
+namespace {
+
+constexpr std::uint64_t kMaxOffset = std::numeric_limits<off_t>::max();
+
+iovec Vector(std::span<const std::byte> bytes) {
+  return {const_cast<std::byte*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+PosixFile::PosixFile(Export& exported, const Node& node, UniqueFd fd, Credentials opener)
+    : export_(exported),
+      ref_(node.ref),
+      key_(node.key),
+      opener_(std::move(opener)),
+      fd_(std::make_shared<const UniqueFd>(std::move(fd))) {
+  export_.AddOpenFile(key_, fd_);
+}
+
+PosixFile::~PosixFile() {
+  fd_.reset();
+  export_.DropOpenFile(key_);
+}
+
+Result<std::size_t> PosixFile::Read(std::span<std::byte> to, std::uint64_t offset) {
+  if (offset > kMaxOffset) return Fail(EINVAL);
+  std::size_t done = 0;
+  while (done < to.size()) {
+    const ssize_t count =
+        ::pread(Fd(), to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && done == 0) return FailErrno();
+    if (count <= 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
+Result<std::size_t> PosixFile::ReadNoWait(std::span<std::byte> to, std::uint64_t offset) {
+  if (offset > kMaxOffset) return Fail(EINVAL);
+  const iovec vector = Vector(to);
+  const ssize_t count = ::preadv2(Fd(), &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  if (count < 0) return Fail(errno == EOPNOTSUPP || errno == EINTR ? EAGAIN : errno);
+  const auto got = static_cast<std::size_t>(count);
+  if (got == to.size()) return got;
+  // Short: the end of the file, or the end of what is in memory.
+  const auto status = StatusOf(Fd());
+  if (!status) return tl::unexpected(status.error());
+  if (offset + got < status->stx_size) return Fail(EAGAIN);
+  return got;
+}
+
+Result<std::size_t> PosixFile::Write(std::span<const std::byte> from, std::uint64_t offset) {
+  if (offset > kMaxOffset) return Fail(EINVAL);
+  if (auto acting = ActAs(opener_); !acting) return tl::unexpected(acting.error());
+  std::size_t done = 0;
+  while (done < from.size()) {
+    const ssize_t count =
+        ::pwrite(Fd(), from.data() + done, from.size() - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && done == 0) return FailErrno();
+    if (count <= 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
+Result<AppendedAt> PosixFile::WriteAppend(std::span<const std::byte> from) {
+  if (auto acting = ActAs(opener_); !acting) return tl::unexpected(acting.error());
+  const iovec vector = Vector(from);
+  const std::lock_guard lock(append_mutex_);
+  ssize_t count = 0;
+  do {
+    count = ::pwritev2(Fd(), &vector, 1, -1, RWF_APPEND);
+  } while (count < 0 && errno == EINTR);
+  if (count < 0) return FailErrno();
+  if (count == 0) {
+    const auto status = StatusOf(Fd());
+    if (!status) return tl::unexpected(status.error());
+    return AppendedAt{status->stx_size, 0};
+  }
+  // The kernel left the position behind the last byte; nobody else moves it.
+  const off_t end = ::lseek(Fd(), 0, SEEK_CUR);
+  if (end < count) return Fail(EIO);
+  return AppendedAt{static_cast<std::uint64_t>(end - count), static_cast<std::size_t>(count)};
+}
+
+Result<void> PosixFile::Sync(bool data_only) {
+  if ((data_only ? ::fdatasync(Fd()) : ::fsync(Fd())) != 0) return FailErrno();
+  return {};
+}
+
+Result<void> PosixFile::Truncate(std::uint64_t size) {
+  if (size > kMaxOffset) return Fail(EINVAL);
+  if (auto acting = ActAs(opener_); !acting) return acting;
+  if (::ftruncate(Fd(), static_cast<off_t>(size)) != 0) return FailErrno();
+  return {};
+}
+
+Result<Attr> PosixFile::GetAttr() {
+  return StatusOf(Fd()).map(ToAttr);
+}
+
+Result<Attr> PosixFile::SetAttr(const Credentials& who, const AttrChange& change) {
+  if (export_.Options().read_only) return Fail(EROFS);
+  const auto effective = export_.Effective(who);
+  if (!effective) return tl::unexpected(effective.error());
+  if (auto acting = ActAs(*effective); !acting) return tl::unexpected(acting.error());
+  if (auto set = SetOwnerAndMode(Fd(), export_.ProcFd(), change); !set) return tl::unexpected(set.error());
+  if (change.Has(attr_mask::kSize)) {
+    if (auto cut = Truncate(change.size); !cut) return tl::unexpected(cut.error());
+  }
+  if (change.Has(kTimes)) {
+    if (auto acting = ActAs(*effective); !acting) return tl::unexpected(acting.error());
+    if (auto set = SetTimes(Fd(), change); !set) return tl::unexpected(set.error());
+  }
+  return GetAttr();
+}
+
+}  // namespace baton::store

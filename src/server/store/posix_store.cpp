@@ -1,0 +1,394 @@
+#include "server/store/posix_store.h"
+
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+
+#include "server/store/attributes.h"
+#include "server/store/posix_file.h"
+#include "server/store/set_attr.h"
+#include "server/store/thread_credentials.h"
+
+namespace baton::store {
+namespace {
+
+constexpr int kOpenFlags = O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME;
+
+Result<void> Done(int result) {
+  if (result != 0) return FailErrno();
+  return {};
+}
+
+}  // namespace
+
+Result<void> CheckNodeMode(std::uint32_t mode) {
+  switch (mode & S_IFMT) {
+    case 0:  // means a regular file, mknod(2)
+    case S_IFREG:
+    case S_IFIFO:
+    case S_IFSOCK:
+    case S_IFCHR:
+    case S_IFBLK:
+      return {};
+    case S_IFDIR:
+      return Fail(EPERM);
+    default:
+      return Fail(EINVAL);
+  }
+}
+
+Result<void> CheckRenameFlags(std::uint32_t flags) {
+  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return Fail(EINVAL);
+  if (flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) return Fail(EINVAL);
+  return {};
+}
+
+Result<void> CheckLinkTarget(const std::string& target) {
+  if (target.empty()) return Fail(ENOENT);
+  if (target.find('\0') != std::string::npos) return Fail(EINVAL);
+  if (target.size() >= PATH_MAX) return Fail(ENAMETOOLONG);
+  return {};
+}
+
+Result<void> CheckXattrName(const std::string& name) {
+  if (name.empty() || name.size() > XATTR_NAME_MAX || name.find('\0') != std::string::npos)
+    return Fail(ERANGE);
+  return {};
+}
+
+Result<void> CheckXattr(const std::string& name, std::string_view value, int flags) {
+  if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) != 0) return Fail(EINVAL);
+  if (auto checked = CheckXattrName(name); !checked) return checked;
+  if (value.size() > XATTR_SIZE_MAX) return Fail(E2BIG);
+  return CheckPolicyValue(name, value);
+}
+
+Result<void> CheckPolicyOwner(const std::string& name, int fd, const Credentials& who) {
+  if (!IsPolicyXattr(name) || who.uid == 0) return {};
+  const auto status = StatusOf(fd);
+  if (!status) return tl::unexpected(status.error());
+  if (status->stx_uid != who.uid) return Fail(EPERM);
+  return {};
+}
+
+Result<void> CheckOpenable(std::uint32_t mode) {
+  if (S_ISREG(mode)) return {};
+  if (S_ISDIR(mode)) return Fail(EISDIR);
+  return Fail(S_ISLNK(mode) ? ELOOP : ENXIO);
+}
+
+bool OpensToChange(int flags) {
+  return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
+}
+
+tl::expected<std::unique_ptr<PosixStore>, std::string> PosixStore::Open(const std::string& directory,
+                                                                        const StoreKey& key,
+                                                                        Options options) {
+  struct statvfs fs;
+  if (::statvfs(directory.c_str(), &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0) options.read_only = true;
+  auto exported = Export::Open(directory, key, options);
+  if (!exported) return tl::unexpected(exported.error());
+  return std::unique_ptr<PosixStore>(new PosixStore(std::move(*exported)));
+}
+
+Node PosixStore::Root() {
+  Node root = export_->RootNode();
+  if (const auto status = StatusOf(export_->RootFd())) root.attr = ToAttr(*status);
+  return root;
+}
+
+Result<FileKey> PosixStore::KeyOf(const FileRef& ref) {
+  return export_->OpenRef(ref).map([](const OpenedRef& opened) { return opened.key; });
+}
+
+Result<PosixStore::Place> PosixStore::Enter(const Credentials& who, const FileRef& directory,
+                                            std::string_view name, NameUse use) {
+  auto effective = export_->Effective(who);
+  if (!effective) return tl::unexpected(effective.error());
+  if (use != NameUse::kLookup && export_->Options().read_only) return Fail(EROFS);
+  if (auto checked = CheckName(name, use); !checked) return tl::unexpected(checked.error());
+  auto at = export_->ResolveDirectory(directory);
+  if (!at) return tl::unexpected(at.error());
+  if (auto acting = ActAs(*effective); !acting) return tl::unexpected(acting.error());
+  return Place{std::move(*at), std::string(name), std::move(*effective)};
+}
+
+Result<PosixStore::Target> PosixStore::Reach(const Credentials& who, const FileRef& file, Purpose purpose) {
+  auto effective = export_->Effective(who);
+  if (!effective) return tl::unexpected(effective.error());
+  if (purpose == Purpose::kChange && export_->Options().read_only) return Fail(EROFS);
+  auto at = export_->Resolve(file);
+  if (!at) return tl::unexpected(at.error());
+  if (auto acting = ActAs(*effective); !acting) return tl::unexpected(acting.error());
+  return Target{std::move(*at), std::move(*effective)};
+}
+
+Result<Node> PosixStore::NodeAt(const Place& place) {
+  const auto child = export_->OpenChild(place.directory, place.name);
+  if (!child) return tl::unexpected(child.error());
+  auto node = export_->Identify(child->fd);
+  if (node && place.name != "." && place.name != "..") {
+    export_->Names().Remember(node->key, S_ISDIR(node->attr.mode), place.directory.key, place.name);
+  }
+  return node;
+}
+
+Result<Node> PosixStore::Lookup(const Credentials& who, const FileRef& directory, std::string_view name) {
+  const auto place = Enter(who, directory, name, NameUse::kLookup);
+  if (!place) return tl::unexpected(place.error());
+  return NodeAt(*place);
+}
+
+// Of a call that made a name: what it made.
+Result<Node> PosixStore::Made(const Place& place, int result) {
+  if (result != 0) return FailErrno();
+  return NodeAt(place);
+}
+
+Result<Node> PosixStore::MakeDirectory(const Credentials& who, const FileRef& directory,
+                                       std::string_view name, std::uint32_t mode) {
+  const auto place = Enter(who, directory, name, NameUse::kMake);
+  if (!place) return tl::unexpected(place.error());
+  const NoUmask no_umask;
+  return Made(*place, ::mkdirat(place->directory.fd, place->name.c_str(), mode & 07777));
+}
+
+Result<Node> PosixStore::MakeNode(const Credentials& who, const FileRef& directory, std::string_view name,
+                                  std::uint32_t mode, std::uint64_t device) {
+  const auto place = Enter(who, directory, name, NameUse::kMake);
+  if (!place) return tl::unexpected(place.error());
+  if (auto checked = CheckNodeMode(mode); !checked) return tl::unexpected(checked.error());
+  const NoUmask no_umask;
+  return Made(*place, ::mknodat(place->directory.fd, place->name.c_str(), mode & (S_IFMT | 07777), device));
+}
+
+Result<Node> PosixStore::Symlink(const Credentials& who, const FileRef& directory, std::string_view name,
+                                 const std::string& target) {
+  const auto place = Enter(who, directory, name, NameUse::kMake);
+  if (!place) return tl::unexpected(place.error());
+  if (auto checked = CheckLinkTarget(target); !checked) return tl::unexpected(checked.error());
+  return Made(*place, ::symlinkat(target.c_str(), place->directory.fd, place->name.c_str()));
+}
+
+Result<Node> PosixStore::Link(const Credentials& who, const FileRef& file, const FileRef& directory,
+                              std::string_view name) {
+  const auto target = Reach(who, file, Purpose::kChange);
+  if (!target) return tl::unexpected(target.error());
+  const auto place = Enter(who, directory, name, NameUse::kMake);
+  if (!place) return tl::unexpected(place.error());
+  return Made(*place, ::linkat(export_->ProcFd(), std::to_string(target->file.fd).c_str(),
+                               place->directory.fd, place->name.c_str(), AT_SYMLINK_FOLLOW));
+}
+
+Result<void> PosixStore::Unlink(const Credentials& who, const FileRef& directory, std::string_view name) {
+  const auto place = Enter(who, directory, name, NameUse::kUnlink);
+  if (!place) return tl::unexpected(place.error());
+  return Done(::unlinkat(place->directory.fd, place->name.c_str(), 0));
+}
+
+Result<void> PosixStore::RemoveDirectory(const Credentials& who, const FileRef& directory,
+                                         std::string_view name) {
+  const auto place = Enter(who, directory, name, NameUse::kRemoveDirectory);
+  if (!place) return tl::unexpected(place.error());
+  const auto victim = export_->OpenChild(place->directory, place->name);
+  const int result = ::unlinkat(place->directory.fd, place->name.c_str(), AT_REMOVEDIR);
+  if (result != 0) return FailErrno();
+  if (!victim) return {};
+  if (const auto key = export_->KeyOfFd(victim->fd)) export_->ForgetDirectory(*key);
+  return {};
+}
+
+Result<void> PosixStore::Rename(const Credentials& who, const FileRef& directory, std::string_view name,
+                                const FileRef& new_directory, std::string_view new_name,
+                                std::uint32_t flags) {
+  if (auto checked = CheckRenameFlags(flags); !checked) return checked;
+  const auto from = Enter(who, directory, name, NameUse::kRename);
+  if (!from) return tl::unexpected(from.error());
+  const auto to = Enter(who, new_directory, new_name,
+                        flags == RENAME_NOREPLACE ? NameUse::kRenameNoReplaceTarget : NameUse::kRename);
+  if (!to) return tl::unexpected(to.error());
+  const auto identify = [&](const Place& place) -> Result<Node> {
+    const auto child = export_->OpenChild(place.directory, place.name);
+    if (!child) return tl::unexpected(child.error());
+    return export_->Identify(child->fd);
+  };
+  const auto moved = identify(*from);
+  const auto replaced = identify(*to);
+  if (::renameat2(from->directory.fd, from->name.c_str(), to->directory.fd, to->name.c_str(), flags) != 0) {
+    return FailErrno();
+  }
+  Renamed(moved, from->directory, from->name, to->directory, to->name);
+  if (flags == RENAME_EXCHANGE) Renamed(replaced, to->directory, to->name, from->directory, from->name);
+  if (flags != RENAME_EXCHANGE && replaced) export_->ForgetDirectory(replaced->key);
+  return {};
+}
+
+void PosixStore::Renamed(const Result<Node>& node, const PathFd& from, const std::string& name,
+                         const PathFd& to, const std::string& new_name) {
+  if (!node) return;
+  export_->Names().Forget(node->key, from.key, name);
+  export_->Names().Remember(node->key, S_ISDIR(node->attr.mode), to.key, new_name);
+  if (S_ISDIR(node->attr.mode)) policies_.Forget();
+}
+
+Result<std::string> PosixStore::ReadLink(const Credentials& who, const FileRef& file) {
+  const auto target = Reach(who, file, Purpose::kLook);
+  if (!target) return tl::unexpected(target.error());
+  std::array<char, PATH_MAX> text;
+  const ssize_t size = ::readlinkat(target->file.fd, "", text.data(), text.size());
+  if (size < 0)
+    return Fail(errno == ENOENT ? EINVAL : errno);  // ENOENT: not a symbolic link, see readlink(2)
+  return std::string(text.data(), static_cast<std::size_t>(size));
+}
+
+Result<Attr> PosixStore::GetAttr(const Credentials& who, const FileRef& file) {
+  if (const auto effective = export_->Effective(who); !effective) return tl::unexpected(effective.error());
+  const auto at = export_->Resolve(file);
+  if (!at) return tl::unexpected(at.error());
+  const auto status = StatusOf(at->fd);
+  if (!status) return tl::unexpected(status.error());
+  if (at->is_directory && status->stx_nlink == 0) {
+    export_->ForgetDirectory(at->key);
+    return Fail(ESTALE);
+  }
+  return ToAttr(*status);
+}
+
+Result<Attr> PosixStore::SetAttr(const Credentials& who, const FileRef& file, const AttrChange& change) {
+  const auto target = Reach(who, file, Purpose::kChange);
+  if (!target) return tl::unexpected(target.error());
+  const int fd = target->file.fd;
+  if (auto set = SetOwnerAndMode(fd, export_->ProcFd(), change); !set) return tl::unexpected(set.error());
+  if (change.Has(attr_mask::kSize)) {
+    if (auto set = SetSize(fd, change.size); !set) return tl::unexpected(set.error());
+  }
+  if (change.Has(kTimes)) {
+    if (auto set = SetTimes(fd, change); !set) return tl::unexpected(set.error());
+  }
+  return StatusOf(fd).map(ToAttr);
+}
+
+Result<void> PosixStore::Access(const Credentials& who, const FileRef& file, int mode) {
+  const auto target = Reach(who, file, Purpose::kLook);
+  if (!target) return tl::unexpected(target.error());
+  if ((mode & W_OK) != 0 && export_->Options().read_only) return Fail(EROFS);
+  const long result = ::syscall(SYS_faccessat2, target->file.fd, "", mode, AT_EMPTY_PATH | AT_EACCESS);
+  return Done(static_cast<int>(result));
+}
+
+Result<StatFs> PosixStore::GetStatFs(const Credentials& who, const FileRef& file) {
+  if (const auto effective = export_->Effective(who); !effective) return tl::unexpected(effective.error());
+  if (const auto key = KeyOf(file); !key) return tl::unexpected(key.error());
+  struct statvfs fs;
+  if (::fstatvfs(export_->RootFd(), &fs) != 0) return FailErrno();
+  StatFs reply;
+  reply.blocks = fs.f_blocks;
+  reply.bfree = fs.f_bfree;
+  reply.bavail = fs.f_bavail;
+  reply.files = fs.f_files;
+  reply.ffree = fs.f_ffree;
+  reply.bsize = static_cast<std::uint32_t>(fs.f_bsize);
+  reply.frsize = static_cast<std::uint32_t>(fs.f_frsize);
+  reply.namelen = static_cast<std::uint32_t>(fs.f_namemax);
+  return reply;
+}
+
+Result<std::string> PosixStore::GetXattr(const Credentials& who, const FileRef& file,
+                                         const std::string& name) {
+  if (auto checked = CheckXattrName(name); !checked) return tl::unexpected(checked.error());
+  const auto target = Reach(who, file, Purpose::kLook);
+  if (!target) return tl::unexpected(target.error());
+  const std::string path = Export::ProcPath(target->file.fd);
+  std::string value(256, '\0');
+  ssize_t size = ::getxattr(path.c_str(), name.c_str(), value.data(), value.size());
+  if (size < 0 && errno == ERANGE) {
+    value.resize(XATTR_SIZE_MAX);
+    size = ::getxattr(path.c_str(), name.c_str(), value.data(), value.size());
+  }
+  if (size < 0) return FailErrno();
+  value.resize(static_cast<std::size_t>(size));
+  return value;
+}
+
+Result<std::string> PosixStore::ListXattr(const Credentials& who, const FileRef& file) {
+  const auto target = Reach(who, file, Purpose::kLook);
+  if (!target) return tl::unexpected(target.error());
+  std::string names(XATTR_LIST_MAX, '\0');
+  const ssize_t size = ::listxattr(Export::ProcPath(target->file.fd).c_str(), names.data(), names.size());
+  if (size < 0) return FailErrno();
+  names.resize(static_cast<std::size_t>(size));
+  return names;
+}
+
+Result<void> PosixStore::SetXattr(const Credentials& who, const FileRef& file, const std::string& name,
+                                  std::string_view value, int flags) {
+  if (auto checked = CheckXattr(name, value, flags); !checked) return checked;
+  const auto target = Reach(who, file, Purpose::kChange);
+  if (!target) return tl::unexpected(target.error());
+  const int fd = target->file.fd;
+  if (auto owner = CheckPolicyOwner(name, fd, target->who); !owner) return owner;
+  const auto done =
+      Done(::setxattr(Export::ProcPath(fd).c_str(), name.c_str(), value.data(), value.size(), flags));
+  if (done && IsPolicyXattr(name)) policies_.Forget();
+  return done;
+}
+
+Result<void> PosixStore::RemoveXattr(const Credentials& who, const FileRef& file, const std::string& name) {
+  if (auto checked = CheckXattrName(name); !checked) return checked;
+  const auto target = Reach(who, file, Purpose::kChange);
+  if (!target) return tl::unexpected(target.error());
+  if (auto owner = CheckPolicyOwner(name, target->file.fd, target->who); !owner) return owner;
+  const auto done = Done(::removexattr(Export::ProcPath(target->file.fd).c_str(), name.c_str()));
+  if (done && IsPolicyXattr(name)) policies_.Forget();
+  return done;
+}
+
+Result<std::shared_ptr<StoreFile>> PosixStore::Open(const Credentials& who, const FileRef& file, int flags) {
+  const auto target = Reach(who, file, OpensToChange(flags) ? Purpose::kChange : Purpose::kLook);
+  if (!target) return tl::unexpected(target.error());
+  const auto status = StatusOf(target->file.fd);
+  if (!status) return tl::unexpected(status.error());
+  if (auto openable = CheckOpenable(status->stx_mode); !openable) return tl::unexpected(openable.error());
+  UniqueFd fd = export_->Reopen(target->file.fd, flags & kOpenFlags);
+  // A file with the append-only attribute opens for nothing but appending.
+  if (!fd && errno == EPERM && (flags & O_APPEND) != 0) {
+    fd = export_->Reopen(target->file.fd, (flags & kOpenFlags) | O_APPEND);
+  }
+  if (!fd) return FailErrno();
+  Node node;
+  node.ref = file;
+  node.key = target->file.key;
+  return std::make_shared<PosixFile>(*export_, node, std::move(fd), target->who);
+}
+
+Result<CreatedFile> PosixStore::Create(const Credentials& who, const FileRef& directory,
+                                       std::string_view name, int flags, std::uint32_t mode) {
+  const auto place = Enter(who, directory, name, NameUse::kCreate);
+  if (!place) return tl::unexpected(place.error());
+  open_how how{};
+  how.flags =
+      static_cast<std::uint64_t>((flags & kOpenFlags & ~O_TRUNC) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC);
+  how.mode = mode & 07777;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  const NoUmask no_umask;
+  UniqueFd fd(
+      static_cast<int>(::syscall(SYS_openat2, place->directory.fd, place->name.c_str(), &how, sizeof how)));
+  if (!fd) return FailErrno();
+  auto node = export_->Identify(fd.Get());
+  if (!node) return tl::unexpected(node.error());
+  export_->Names().Remember(node->key, false, place->directory.key, place->name);
+  auto file = std::make_shared<PosixFile>(*export_, *node, std::move(fd), place->who);
+  return CreatedFile{std::move(*node), std::move(file)};
+}
+
+Result<DirectoryPolicy> PosixStore::PolicyOf(const FileRef& file) {
+  return policies_.Read(file);
+}
+
+}  // namespace baton::store
