@@ -41,10 +41,12 @@ def lab(request):
 
 
 class Scene:
-    """A server and two nodes with a mount each, and their directory as the server has it."""
+    """A server and two nodes with a mount each, and their directory as the server has it. The mounts wait only briefly
+    for a claim (O5), so that a refusal is quick."""
 
     def __init__(self, lab, *options):
         self.lab = lab
+        lab.mount_options = ("claim_wait=0.05",)
         self.server = lab.server(*options)
         self.one = lab.node("one")
         self.two = lab.node("two")
@@ -54,6 +56,10 @@ class Scene:
     def stored(self, name):
         """What the server's own disk holds under the name."""
         return (self.lab.export / name).read_bytes()
+
+    def at(self, name):
+        """The absolute path on the nodes: it means the newest mount, where a working directory means an old one."""
+        return f"{self.lab.mount_point}/{name}"
 
     def store(self, name, data=b""):
         """A file that was there before anybody asked; anybody may write it."""

@@ -10,9 +10,11 @@
 Nothing has a name outside its namespaces, so any number of laboratories can run side by side; all of one ends when the
 process that made it ends, however it ends. Process ids are not separate. Needs root.
 """
+from .deaths import DEATHS, EVERY_DEATH, Death
 from .lab import Lab
 from .node import LinkDown, Node, PacketsDropped
 from .remote import Pending, Remote, refused
 from .waiting import eventually
 
-__all__ = ["Lab", "LinkDown", "Node", "PacketsDropped", "Pending", "Remote", "eventually", "refused"]
+__all__ = ["DEATHS", "Death", "EVERY_DEATH", "Lab", "LinkDown", "Node", "PacketsDropped", "Pending", "Remote",
+           "eventually", "refused"]

@@ -120,11 +120,15 @@ class Calls:
     def msync(self, number):
         self.maps[number].flush()
 
+    def store_and_sync(self, number, offset, data):
+        self.store(number, offset, data)
+        self.msync(number)
+
     def unmap(self, number):
         self.maps.pop(number).close()
 
     def guarded(self, name, *arguments):
-        """store, load or msync in a forked child, which shares the mapping: the name of the signal that ended it, an
+        """store, load, msync or store_and_sync in a forked child, which shares the mapping: the name of the signal that ended it, an
         errno, or None if it went well."""
         child = os.fork()
         if child == 0:

@@ -24,6 +24,7 @@ class Lab:
         self.export.chmod(0o777)
         self.mount_point = self.directory / "mnt"
         self.mount_point.mkdir()
+        self.mount_options = ()  # what node.mount() uses unless it is given others
         self.servers = []
         self.nodes = []
         self.host = None

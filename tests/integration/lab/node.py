@@ -69,17 +69,25 @@ class Node(Place):
         self._cut = None
 
     def mount(self, *options, server=None, at=None, node=None):
-        """Mounts the export. Without `node=` the node's name is this node's."""
+        """Mounts the export; without options, with the laboratory's. Without `node=` the node's name is this node's."""
         server = server or self.lab.the_server
         point = str(at or self.lab.mount_point)
         os.makedirs(point, exist_ok=True)
         mount = Mount(self, self.lab.programs / "batonfs", server.address, point,
-                      [f"node={node or self.name}", *options])
+                      [f"node={node or self.name}", *(options or self.lab.mount_options)])
+        self.runs.append(mount)
+        return mount.start()
+
+    def remount(self):
+        """A new run of the newest mount, as a supervisor would start it after its end."""
+        old = self.runs[-1]
+        mount = Mount(self, old.argv[0], old.argv[1], old.point, old.argv[-1].split(","))
         self.runs.append(mount)
         return mount.start()
 
     def python(self, cwd=None, **who):
-        """A process on the node that does what it is told; it works in the mount unless `cwd` says otherwise."""
+        """A process on the node that does what it is told; it works in the mount unless `cwd` says otherwise. Who it
+        is: instance=, version=, takeover=, env=, uid=, gid=; interpreter= is a python of another path."""
         program = Remote.start(self, cwd=str(cwd or self.lab.mount_point), **who)
         self.programs.append(program)
         return program

@@ -67,12 +67,12 @@ class Remote:
         self._process = process
 
     @classmethod
-    def start(cls, node, cwd, uid=None, gid=None, **who):
+    def start(cls, node, cwd, interpreter=PYTHON, **who):
         ours, theirs = socket.socketpair()
         title = f"program {uuid.uuid4().hex[:6]} on {node.name}"
         log_path = node.directory / f"{title.replace(' ', '-')}.log"
         with theirs, open(log_path, "ab") as log:
-            process = node.popen([PYTHON, "-I", "-S", HELPER, theirs.fileno()], cwd=cwd, uid=uid, gid=gid,
+            process = node.popen([interpreter, "-I", "-S", HELPER, theirs.fileno()], cwd=cwd,
                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[theirs.fileno()], **who)
         node.logs.append((title, log_path))
         remote = cls(node, ours, process.pid, process, title)
@@ -108,6 +108,11 @@ class Remote:
 
     def pwrite(self, fd, data, offset=0):
         return self.call("os.pwrite", fd, data, offset)
+
+    def holders(self, path):
+        """Who holds the file, as the mount tells any reader: a list of (node, guid or "-", pid, mode)."""
+        text = self.call("os.getxattr", str(path), "user.baton.holders").decode()
+        return [tuple(line.split()) for line in text.splitlines()]
 
     def pread(self, fd, size, offset=0):
         return self.call("os.pread", fd, size, offset)
