@@ -65,16 +65,18 @@ OwnId ReadOwnId(const Environ& environment, const VariableNames& names) {
   return own;
 }
 
-void AddProgramId(const ProgramXattr& program, OwnId* own) {
-  bool has_id = own->kind == OwnId::Kind::kId || own->kind == OwnId::Kind::kMalformed;
-  if (!program.value || has_id) return;
+OwnId ReadProgramId(const ProgramXattr& program) {
+  OwnId id;
+  id.kind = OwnId::Kind::kNone;
+  id.source = IdentitySource::kProgram;
+  if (!program.value) return id;
   if (std::optional<Guid> guid = ParseGuid(*program.value)) {
-    own->kind = OwnId::Kind::kId;
-    own->guid = *guid;
-    own->source = IdentitySource::kProgram;
+    id.kind = OwnId::Kind::kId;
+    id.guid = *guid;
   } else {
-    Malformed("the program's xattr user.app_instance_id", *program.value, own);
+    Malformed("the program's xattr user.app_instance_id", *program.value, &id);
   }
+  return id;
 }
 
 std::string Printable(std::string_view value) {

@@ -1,4 +1,4 @@
-// What one process says of its own identity: its environment as it is now, else its program file's xattr
+// What one process says of its own identity: its environment as it is now, and its program file's xattr
 // (rules I2 b and c, I3, I4, T1). Not what it inherits, not epochs. Pure; any thread.
 #pragma once
 
@@ -39,8 +39,8 @@ struct OwnId {
 // on. What is left behind the title still counts if the id is there; otherwise the answer is kDestroyed.
 OwnId ReadOwnId(const Environ& environment, const VariableNames& names);
 
-// Rule I2 (c): fills `own` from the program's xattr where the environment gave no id.
-void AddProgramId(const ProgramXattr& program, OwnId* own);
+// Rule I2 (c): kNone, kId or kMalformed.
+OwnId ReadProgramId(const ProgramXattr& program);
 
 // For log lines: at most 128 characters, what is not printable as \xNN.
 std::string Printable(std::string_view value);

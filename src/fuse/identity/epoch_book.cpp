@@ -19,10 +19,10 @@ bool Above(const std::optional<InstanceVersion>& version, const std::optional<In
 
 }  // namespace
 
-EpochBook::PinRecord* EpochBook::FindPin(const ProcessKey& process, const Guid& guid) {
+const EpochBook::PinRecord* EpochBook::FindPin(const ProcessKey& process, const Guid& guid) const {
   auto found = pins_.find(process);
   if (found == pins_.end()) return nullptr;
-  for (auto& [pinned, pin] : found->second) {
+  for (const auto& [pinned, pin] : found->second) {
     if (pinned == guid) return &pin;
   }
   return nullptr;
@@ -39,9 +39,9 @@ void EpochBook::SetPin(const ProcessKey& process, const Guid& guid, PinRecord pi
 
 // The nearest pinned ancestor's epoch, unless this process's version says that it is there to replace that
 // one.
-std::optional<EpochBook::PinRecord> EpochBook::Inherited(const Lineage& lineage) {
+std::optional<EpochBook::PinRecord> EpochBook::Inherited(const Lineage& lineage) const {
   for (const Lineage::Kin& kin : lineage.kin) {
-    PinRecord* pin = FindPin(kin.process, lineage.guid);
+    const PinRecord* pin = FindPin(kin.process, lineage.guid);
     if (pin != nullptr && !Above(lineage.version, kin.version)) return *pin;
   }
   return std::nullopt;
@@ -54,7 +54,7 @@ EpochBook::Verdict EpochBook::Judge(const Lineage& lineage) {
     bool fenced = fence != nullptr && epoch <= fence->epoch;
     return Verdict{fenced, fenced ? fence->epoch : epoch};
   };
-  if (PinRecord* pin = FindPin(lineage.self, lineage.guid)) return judge_pin(pin->epoch);
+  if (const PinRecord* pin = FindPin(lineage.self, lineage.guid)) return judge_pin(pin->epoch);
   bool replaces_fenced = fence != nullptr && Above(lineage.version, fence->version);
   if (std::optional<PinRecord> pin = Inherited(lineage)) {
     bool old = fence != nullptr && pin->epoch <= fence->epoch;
@@ -199,6 +199,18 @@ std::vector<EpochBook::Incarnation> EpochBook::ForgetProcesses(const std::vector
   }
   std::erase_if(touched, [&](const Incarnation& each) { return HasPins(each.guid, each.epoch); });
   return touched;
+}
+
+std::optional<Epoch> EpochBook::PinOf(const ProcessKey& process, const Guid& guid) const {
+  std::lock_guard lock(mutex_);
+  const PinRecord* pin = FindPin(process, guid);
+  return pin == nullptr ? std::nullopt : std::optional(pin->epoch);
+}
+
+bool EpochBook::IsFenced(const Guid& guid, Epoch epoch) const {
+  std::lock_guard lock(mutex_);
+  const FenceRecord* fence = FindFence(guid);
+  return fence != nullptr && epoch <= fence->epoch;
 }
 
 bool EpochBook::HasPins(const Guid& guid, Epoch epoch) const {

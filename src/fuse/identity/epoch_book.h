@@ -77,6 +77,8 @@ class EpochBook {
   // Takes the pins of processes that are gone. Returns the incarnations that lost their last pinned process
   // by it, those of fenced epochs left out.
   std::vector<Incarnation> ForgetProcesses(const std::vector<ProcessKey>& gone);
+  std::optional<Epoch> PinOf(const ProcessKey& process, const Guid& guid) const;
+  bool IsFenced(const Guid& guid, Epoch epoch) const;
   bool HasPins(const Guid& guid, Epoch epoch) const;
 
  private:
@@ -101,10 +103,10 @@ class EpochBook {
   };
   using Pins = std::vector<std::pair<Guid, PinRecord>>;  // mostly one
 
-  PinRecord* FindPin(const ProcessKey& process, const Guid& guid);
+  const PinRecord* FindPin(const ProcessKey& process, const Guid& guid) const;
   const FenceRecord* FindFence(const Guid& guid) const;
   void SetPin(const ProcessKey& process, const Guid& guid, PinRecord pin);
-  std::optional<PinRecord> Inherited(const Lineage& lineage);
+  std::optional<PinRecord> Inherited(const Lineage& lineage) const;
   void BoundFences();
 
   mutable std::mutex mutex_;

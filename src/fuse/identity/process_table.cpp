@@ -9,6 +9,7 @@ constexpr std::size_t kMaxTasks = 131072;
 // What the id of the image that ended means to the next one.
 std::optional<OwnId> BeforeExec(const ProcessRecord& old) {
   if (old.own.kind == OwnId::Kind::kId) return old.own;
+  if (old.from_program.kind == OwnId::Kind::kId) return old.from_program;
   return old.before_exec;
 }
 
@@ -115,6 +116,25 @@ std::vector<ProcessKey> ProcessTable::Processes() const {
   keys.reserve(processes_.size());
   for (const auto& [tgid, record] : processes_) keys.push_back(record.key);
   return keys;
+}
+
+std::vector<ProcessKey> ProcessTable::MembersOf(const Guid& guid) const {
+  std::lock_guard lock(mutex_);
+  std::vector<ProcessKey> keys;
+  for (const auto& [tgid, record] : processes_) {
+    bool member = record.bound && record.bound->resolution.kind == Resolution::Kind::kInstance;
+    if (member && record.bound->lineage.guid == guid) keys.push_back(record.key);
+  }
+  return keys;
+}
+
+std::set<RegistrationId> ProcessTable::RegistrationsInUse() const {
+  std::lock_guard lock(mutex_);
+  std::set<RegistrationId> ids;
+  for (const auto& [tgid, record] : processes_) {
+    if (record.bound) ids.insert(record.bound->registration);
+  }
+  return ids;
 }
 
 void ProcessTable::Forget(const std::vector<ProcessKey>& gone) {

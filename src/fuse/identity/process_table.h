@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -37,7 +38,9 @@ struct ProcessRecord {
   std::string program;
   pid_t first_ppid = 0;
   uid_t uid = 0;  // real, when its present id was first seen
-  OwnId own;      // of the present image
+  bool is_reaper = false;
+  OwnId own;           // from the environment of the present image
+  OwnId from_program;  // from its program's xattr: kNone, kId or kMalformed
   std::optional<OwnId> before_exec;
   std::shared_ptr<const Bound> bound;  // of the present or an earlier image
   bool logged = false;
@@ -61,6 +64,8 @@ class ProcessTable {
   bool MarkLogged(const ProcessKey& key);
 
   std::vector<ProcessKey> Processes() const;
+  std::vector<ProcessKey> MembersOf(const Guid& guid) const;
+  std::set<RegistrationId> RegistrationsInUse() const;
   void Forget(const std::vector<ProcessKey>& gone);
 
  private:

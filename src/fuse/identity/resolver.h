@@ -5,17 +5,18 @@
 // never anything that waits for another process. Resolve, Register, Fence, FenceAll and Sweep may wait for a
 // target's mmap lock: never call them on a thread that must answer READ or WRITE (rule I6).
 //
-// Lock order: mutex_ before EpochBook's; both are leaves for everybody else, held for map look-ups only,
-// never over a read of /proc, a callback or a log line.
+// Lock order: the sweep's mutex (taken by Sweep alone) is outermost; those of the process table, the registry
+// and the epoch book are leaves, no two of them held together, each held for look-ups only, never over a read
+// of /proc, a callback or a log line.
 //
 // How an id is found (rule I2, first match wins):
 // 1. A registration of the process or of its nearest registered ancestor; of descendants only those that
 // started later.
 // 2. From the process upwards, the nearest one that has an id of its own: its environment, else its program
-// file's xattr.
-//    So a member's child that drops the id stays a member, and another GUID is another instance (rule T7).
-//    What a process was before its last exec counts as its nearest ancestor. An id once seen stays until
-//    exec.
+// file's xattr
+//    (the other way round only where the environment is destroyed: ancestors before the xattr). So a member's
+//    child that drops the id stays a member, and another GUID is another instance (rule T7). What a process
+//    was before its last exec counts as its nearest ancestor. An id once seen stays until exec.
 // 3. Nothing found: kAnonymous if its own environment was readable, kUnknown if that was destroyed or empty.
 // A forked child
 //    that has not called exec has its parent's environment, seen or not.
