@@ -75,8 +75,9 @@ std::string LockOwners::Run(const Command& command) {
   while (command.verb != "wait" && answers.count(command.owner) == 0) {
     if (steady_clock::now() > deadline || !Collect(milliseconds(100), answers)) return "stuck: no answer";
   }
-  if (Waiting() != 0 && !Settle(answers))
-    return "stuck: " + std::to_string(WaitingInKernel()) + " waiters in the kernel";
+  if (Waiting() != 0 && !Settle(answers)) {
+    return "stuck: the kernel lists " + std::to_string(WaitersInKernel().size()) + " waiters";
+  }
   const auto own = answers.find(command.owner);
   std::string answer = own == answers.end() ? "waits" : own->second;
   std::vector<std::string> granted;
@@ -139,17 +140,20 @@ bool LockOwners::Collect(milliseconds wait, std::map<std::string, std::string>& 
 
 // Until every owner that has not answered is known to wait. A waiter that has been woken is not on the
 // kernel's list until it has tried again, and puts those behind it back in the same breath; so a list that
-// holds all of them is final.
+// holds all of them is final. It must say so twice: the kernel hands it out in pieces, by position, and a
+// lock that is set between two pieces makes the last one come again.
 bool LockOwners::Settle(std::map<std::string, std::string>& answers) {
   const auto deadline = steady_clock::now() + kDeadline;
+  std::vector<std::string> before;
   while (Waiting() != 0) {
     const std::size_t answered = answers.size();
-    const std::size_t in_kernel = quiet_.count() == 0 ? WaitingInKernel() : 0;
+    std::vector<std::string> listed = quiet_.count() == 0 ? WaitersInKernel() : before;
     if (!Collect(quiet_, answers)) return false;
     if (answers.size() != answered) continue;
-    if (quiet_.count() != 0 || in_kernel == Waiting()) return true;
+    if (quiet_.count() != 0 || (listed.size() == Waiting() && listed == before)) return true;
     if (steady_clock::now() > deadline) return false;
-    if (!Collect(milliseconds(1), answers)) return false;
+    before = std::move(listed);
+    if (before.size() != Waiting() && !Collect(milliseconds(1), answers)) return false;
   }
   return true;
 }
@@ -159,24 +163,23 @@ std::size_t LockOwners::Waiting() const {
       std::count_if(owners_.begin(), owners_.end(), [](const auto& each) { return each.second.waiting; }));
 }
 
-// Lines like "12: -> POSIX  ADVISORY  WRITE 4711 fe:00:1234 0 9" that name one of our files.
-std::size_t LockOwners::WaitingInKernel() const {
+// Of lines like "12: -> POSIX  ADVISORY  WRITE 4711 fe:00:1234 0 9" those that name one of our files.
+std::vector<std::string> LockOwners::WaitersInKernel() const {
   std::vector<std::string> inodes;
   for (const std::string& path : paths_) {
     struct stat found {};
     if (::stat(path.c_str(), &found) == 0) inodes.push_back(":" + std::to_string(found.st_ino) + " ");
   }
-  std::sort(inodes.begin(), inodes.end());
-  inodes.erase(std::unique(inodes.begin(), inodes.end()), inodes.end());
   std::ifstream locks("/proc/locks");
-  std::size_t waiting = 0;
+  std::vector<std::string> waiters;
   for (std::string line; std::getline(locks, line);) {
-    if (line.find("->") == std::string::npos) continue;
-    waiting += static_cast<std::size_t>(
-        std::count_if(inodes.begin(), inodes.end(),
-                      [&line](const std::string& inode) { return line.find(inode) != std::string::npos; }));
+    const auto arrow = line.find("->");
+    const bool ours = std::any_of(inodes.begin(), inodes.end(), [&line](const std::string& inode) {
+      return line.find(inode) != std::string::npos;
+    });
+    if (arrow != std::string::npos && ours) waiters.push_back(line.substr(arrow));
   }
-  return waiting;
+  return waiters;
 }
 
 }  // namespace baton::oracle

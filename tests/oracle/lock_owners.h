@@ -45,7 +45,7 @@ class LockOwners {
   bool Collect(std::chrono::milliseconds wait, std::map<std::string, std::string>& answers);
   bool Settle(std::map<std::string, std::string>& answers);
   std::size_t Waiting() const;
-  std::size_t WaitingInKernel() const;
+  std::vector<std::string> WaitersInKernel() const;
 
   std::vector<std::string> directories_;
   std::chrono::milliseconds quiet_;
