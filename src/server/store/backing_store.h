@@ -30,6 +30,8 @@ class StoreFile {
 
   virtual const FileRef& Ref() const = 0;
   virtual const FileKey& Key() const = 0;
+  // One of its names now, from the export on ("/dir/name"), for people; "?" if it cannot be told.
+  virtual std::string Path() const = 0;
 
   // Reads until `to` is full or the end of the file; gives the count.
   virtual Result<std::size_t> Read(std::span<std::byte> to, std::uint64_t offset) = 0;

@@ -355,4 +355,12 @@ void Export::DropOpenFile(const FileKey& key) {
   for (auto at = first; at != last;) at = at->second.expired() ? open_files_.erase(at) : std::next(at);
 }
 
+std::string Export::PathOf(int fd) const {
+  const std::string root = PathOfFd(proc_fd_.Get(), root_fd_.Get());
+  const std::string path = PathOfFd(proc_fd_.Get(), fd);
+  const std::size_t prefix = root == "/" ? 0 : root.size();
+  if (root.empty() || path.compare(0, prefix, root, 0, prefix) != 0) return "?";
+  return path.size() == prefix ? "/" : path.substr(prefix);
+}
+
 }  // namespace baton::store

@@ -81,6 +81,9 @@ class Export {
   static std::string ProcPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
   int ProcFd() const { return proc_fd_.Get(); }
 
+  // One of the file's names now, from the export on; "?" if the kernel cannot tell. For people only.
+  std::string PathOf(int fd) const;
+
   void ForgetDirectory(const FileKey& key);
   // Open files, so that a file without a name is still reached where handles do not help.
   void AddOpenFile(const FileKey& key, std::shared_ptr<const UniqueFd> fd);

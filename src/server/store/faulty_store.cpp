@@ -12,6 +12,7 @@ class FaultyFile final : public StoreFile {
 
   const FileRef& Ref() const override { return inner_->Ref(); }
   const FileKey& Key() const override { return inner_->Key(); }
+  std::string Path() const override { return inner_->Path(); }
   Result<std::size_t> Read(std::span<std::byte> to, std::uint64_t offset) override {
     if (auto pass = faults_->Pass(StoreOperation::kRead); !pass) return tl::unexpected(pass.error());
     return inner_->Read(to, offset);

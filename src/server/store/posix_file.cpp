@@ -35,6 +35,8 @@ PosixFile::~PosixFile() {
   export_.DropOpenFile(key_);
 }
 
+std::string PosixFile::Path() const { return export_.PathOf(Fd()); }
+
 Result<std::size_t> PosixFile::Read(std::span<std::byte> to, std::uint64_t offset) {
   if (offset > kMaxOffset) return Fail(EINVAL);
   std::size_t done = 0;

@@ -18,6 +18,7 @@ class PosixFile final : public StoreFile {
 
   const FileRef& Ref() const override { return ref_; }
   const FileKey& Key() const override { return key_; }
+  std::string Path() const override;
   Result<std::size_t> Read(std::span<std::byte> to, std::uint64_t offset) override;
   Result<std::size_t> ReadNoWait(std::span<std::byte> to, std::uint64_t offset) override;
   Result<std::size_t> Write(std::span<const std::byte> from, std::uint64_t offset) override;

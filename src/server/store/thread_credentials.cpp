@@ -56,19 +56,37 @@ void SetCapabilities(const Capabilities& set) {
 
 using Groups = std::vector<std::uint32_t>;
 
+// What the process had when the first thread came here: before anybody acted, for a new thread inherits the
+// credentials of the one that makes it.
+struct Server {
+  Capabilities capabilities = GetCapabilities();
+  std::uint32_t gid = static_cast<std::uint32_t>(::setfsgid(kNoId));
+  Groups groups = PresentGroups();
+
+  static Groups PresentGroups() {
+    const int count = ::getgroups(0, nullptr);
+    BATON_CHECK(count >= 0);
+    Groups groups(static_cast<std::size_t>(count));
+    BATON_CHECK(::getgroups(count, groups.data()) == count);
+    return groups;
+  }
+};
+
+const Server& OwnCredentials() {
+  static const Server server;
+  return server;
+}
+
 // One thread's present state. Every change is verified: an unnoticed failure would be an escalation.
 class Acting {
  public:
-  Acting() : capabilities_(GetCapabilities()), privileged_(::geteuid() == 0) {
-    if (!privileged_) return;
-    const int count = ::getgroups(0, nullptr);
-    BATON_CHECK(count >= 0);
-    own_groups_.resize(static_cast<std::size_t>(count));
-    BATON_CHECK(::getgroups(count, own_groups_.data()) == count);
-    groups_ = own_groups_;
-    uid_ = static_cast<std::uint32_t>(::setfsuid(kNoId));
-    gid_ = own_gid_ = static_cast<std::uint32_t>(::setfsgid(kNoId));
-  }
+  Acting()
+      : server_(OwnCredentials()),
+        privileged_(::geteuid() == 0),
+        reduced_(GetCapabilities().effective != server_.capabilities.effective),
+        uid_(static_cast<std::uint32_t>(::setfsuid(kNoId))),
+        gid_(static_cast<std::uint32_t>(::setfsgid(kNoId))),
+        groups_(Server::PresentGroups()) {}
 
   bool Privileged() const { return privileged_; }
 
@@ -79,7 +97,7 @@ class Acting {
     return SetGroups(groups) && SetGid(gid) && SetUid(uid);
   }
   bool BecomePrivileged() { return SetUid(0); }
-  bool BecomeServer() { return Become(0, own_gid_, own_groups_); }
+  bool BecomeServer() { return Become(0, server_.gid, server_.groups); }
 
  private:
   bool SetUid(std::uint32_t uid) {
@@ -104,20 +122,18 @@ class Acting {
   // raised.
   void SetReduced(bool reduced) {
     if (reduced == reduced_) return;
-    Capabilities set = capabilities_;
+    Capabilities set = server_.capabilities;
     if (reduced) set.effective &= uid_ == 0 ? kUserCapabilities : Bit(CAP_SETUID) | Bit(CAP_SETGID);
     SetCapabilities(set);
     reduced_ = reduced;
   }
 
-  const Capabilities capabilities_;
+  const Server& server_;
   const bool privileged_;
-  bool reduced_ = false;
-  std::uint32_t uid_ = 0;
-  std::uint32_t gid_ = 0;
-  std::uint32_t own_gid_ = 0;
+  bool reduced_;
+  std::uint32_t uid_;
+  std::uint32_t gid_;
   Groups groups_;
-  Groups own_groups_;
 };
 
 Acting& ThisThread() {
