@@ -130,14 +130,7 @@ def test_nobody_steals_back(scene, guid, death):
             program.create(scene.at("fresh"))
     new.pwrite(mine, b"unharmed")
 
-    def restarted():
-        program = scene.one.python(instance=guid, cwd="/")
-        try:
-            return program, program.open(scene.at("data"), "rw")
-        except OSError as error:
-            assert error.errno == errno.ESTALE
-            return None
-    program, fd = eventually(restarted, 10, "a program started after the node knows of the fence is granted")
+    program, fd = scene.one.restarted(scene.at("data"), instance=guid)
     program.pwrite(fd, b"restarts")
     with refused(errno.ESTALE):
         new.pwrite(mine, b"late")

@@ -283,9 +283,9 @@ def test_flapping_is_stopped(scene, guid):
     """T11: two supervisors that both start X do not fence each other for ever."""
     scene.store("data")
     for node in (scene.one, scene.two, scene.one):
-        take_over(node, guid, "data")
+        node.restarted(scene.at("data"), instance=guid)
     with refused(errno.EBUSY):
-        scene.two.python(instance=guid).open("data", "rw")
+        scene.two.restarted(scene.at("data"), instance=guid)
     assert len(scene.server.events("takeover")) == 2
     assert scene.server.events("flapping", guid=guid)
 

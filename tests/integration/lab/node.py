@@ -1,4 +1,5 @@
 """A node of a laboratory: a machine of its own, as far as batonfs can see, that can be cut off, frozen and killed."""
+import errno
 import os
 import signal
 import subprocess
@@ -91,6 +92,20 @@ class Node(Place):
         program = Remote.start(self, cwd=str(cwd or self.lab.mount_point), **who)
         self.programs.append(program)
         return program
+
+    def restarted(self, path, within=10.0, mode="rw", **who):
+        """As a supervisor does it: starts the program until the file is opened or refused with anything but ESTALE, which
+        it gets until the node knows of its fence (T7). The program and its descriptor."""
+        def granted():
+            program = self.python(cwd="/", **who)
+            try:
+                return program, program.open(path, mode)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                program.kill()
+                return None
+        return eventually(granted, within, f"a program started anew on {self.name} is not refused with ESTALE")
 
     # --- how a node fails -------------------------------------------------------------------------------------------------
 
