@@ -86,7 +86,7 @@ class LockTable {
   // All locks in the order of answers; sorts, for listings.
   std::vector<Lock> List() const;
 
-  // CHECKs what must always hold; linear.
+  // CHECKs what must always hold. O(n log n).
   void CheckInvariants() const;
 
  private:
