@@ -56,7 +56,14 @@ bool IsTry(int error) {
 }  // namespace
 
 Connection::Connection(std::vector<Endpoint> endpoints, const Clock& clock)
-    : clock_(clock), book_(std::move(endpoints)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    : Connection(std::move(endpoints), clock, Limits{}) {}
+
+Connection::Connection(std::vector<Endpoint> endpoints, const Clock& clock, const Limits& limits)
+    : clock_(clock),
+      limits_(limits),
+      book_(std::move(endpoints)),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      ping_after_(limits.ping_after) {
   BATON_CHECK(wake_);
 }
 
@@ -164,7 +171,7 @@ void Connection::Establish(LinkId link, Duration lease) {
   const std::scoped_lock lock(out_mutex_);
   if (link != link_) return;
   established_ = true;
-  ping_after_ = std::clamp(lease / 4, kLeastPingAfter, kPingAfter);
+  ping_after_ = std::clamp(lease / 4, std::min(kLeastPingAfter, limits_.ping_after), limits_.ping_after);
 }
 
 // --- The thread
@@ -210,7 +217,8 @@ void Connection::PollOnce() {
 
 int Connection::PollTimeout(Instant now) const {
   Duration wait = kTickInterval;
-  if (link_ == kNoLink && last_attempt_) wait = std::min(wait, *last_attempt_ + kAttemptInterval - now);
+  if (link_ == kNoLink && last_attempt_)
+    wait = std::min(wait, *last_attempt_ + limits_.attempt_interval - now);
   const auto millis = std::chrono::ceil<std::chrono::milliseconds>(std::max(wait, Duration::zero()));
   return static_cast<int>(millis.count());
 }
@@ -227,7 +235,7 @@ void Connection::TickIfDue() {
 // -------------------------------------------------------------------------------------------------------
 
 void Connection::StartAttempts(Instant now) {
-  if (last_attempt_ && now - *last_attempt_ < kAttemptInterval) return;
+  if (last_attempt_ && now - *last_attempt_ < limits_.attempt_interval) return;
   if (!last_refresh_ || now - *last_refresh_ >= kRefreshInterval) {
     book_.Refresh();
     last_refresh_ = now;
@@ -278,7 +286,7 @@ void Connection::CheckAttempts(Instant now) {
     } else if (decided && error != 0) {
       const std::string reason = addresses_[attempt.address].text + ": " + std::strerror(error);
       if (!CountFailure(attempt.address, error, reason)) last_attempt_.reset();  // the next address at once
-    } else if (now - attempt.started >= kAttemptLimit) {
+    } else if (now - attempt.started >= limits_.attempt_limit) {
       CountFailure(attempt.address, ETIMEDOUT, addresses_[attempt.address].text + ": no answer");
     } else {
       waiting.push_back(std::move(attempt));
@@ -313,7 +321,7 @@ void Connection::Adopt(Attempt attempt) {
     fd_ = std::move(attempt.fd);
     link = link_ = LinkId{++links_};
     established_ = false;
-    ping_after_ = kPingAfter;
+    ping_after_ = limits_.ping_after;
   }
   handler_->OnUp(link, addresses_[link_address_].text);
 }
@@ -387,7 +395,7 @@ void Connection::DeliverFrames() {
 
 void Connection::CheckSilence(Instant now) {
   if (dead_) return;
-  if (pinged_ && now - *pinged_ >= kSilenceLimit) {
+  if (pinged_ && now - *pinged_ >= limits_.silence) {
     Break(link_, "no answer");
   } else if (!pinged_ && now - last_heard_ >= ping_after_) {
     pinged_ = now;

@@ -2,7 +2,7 @@
 // did not take at once; a caller of Send writes to the socket itself. Not encrypted; not aware of sessions.
 //
 // A link that comes back is used within a second however long it was cut (rule S1): a new attempt starts
-// every kAttemptInterval with a fresh SYN, and a link that has brought nothing for kSilenceLimit after a PING
+// every attempt_interval with a fresh SYN, and a link that has brought nothing for `silence` after a PING
 // is given up instead of waiting for TCP's retransmission back-off.
 //
 // Bounded memory (rule A4): one receive buffer of two frames' size; the output that waits is what the callers
@@ -29,14 +29,16 @@ namespace baton {
 
 class Connection final : public Transport {
  public:
-  static constexpr Duration kAttemptInterval = std::chrono::milliseconds(250);
-  static constexpr Duration kAttemptLimit = std::chrono::seconds(1);  // for one connect
-  static constexpr Duration kPingAfter =
-      std::chrono::milliseconds(500);  // or a quarter of the lease, if that is less
-  static constexpr Duration kSilenceLimit = std::chrono::milliseconds(1500);
+  struct Limits {
+    Duration attempt_interval = std::chrono::milliseconds(250);
+    Duration attempt_limit = std::chrono::seconds(1);      // for one connect
+    Duration ping_after = std::chrono::milliseconds(500);  // or a quarter of the lease, if that is less
+    Duration silence = std::chrono::milliseconds(1500);    // after a PING
+  };
 
   // `clock` must outlive the connection.
   Connection(std::vector<Endpoint> endpoints, const Clock& clock);
+  Connection(std::vector<Endpoint> endpoints, const Clock& clock, const Limits& limits);
   ~Connection() override;
 
   void Start(Handler& handler) override;
@@ -75,6 +77,7 @@ class Connection final : public Transport {
   void BreakLocked(std::string_view reason);
 
   const Clock& clock_;
+  const Limits limits_;
   AddressBook book_;
   Handler* handler_ = nullptr;
   std::thread thread_;
@@ -109,7 +112,7 @@ class Connection final : public Transport {
   std::atomic<bool> dead_{false};      // broken_ is set: for the transport's thread, without the mutex
   std::deque<std::vector<std::byte>> output_;
   std::size_t output_offset_ = 0;  // into output_.front()
-  Duration ping_after_ = kPingAfter;
+  Duration ping_after_;
   bool established_ = false;
 };
 
