@@ -138,15 +138,18 @@ std::vector<EpochBook::Incarnation> EpochBook::Unfenced() const {
   return result;
 }
 
-void EpochBook::NoteMember(const Guid& guid, const CgroupId& cgroup) {
+void EpochBook::NoteMember(const Guid& guid, const CgroupId& cgroup, Ticks oldest_start) {
   std::lock_guard lock(mutex_);
+  ++notes_;
+  auto fence = fences_.find(guid);
+  if (fence != fences_.end() && oldest_start <= fence->second.acked_at) fence->second.groups[cgroup] = notes_;
   if (!member_groups_.contains(guid) && member_groups_.size() >= kMaxInstances) {
     member_groups_full_ = true;
     return;
   }
   MemberGroups& members = member_groups_[guid];
   if (members.groups.size() >= kMaxGroups && !members.groups.contains(cgroup)) members.any = true;
-  if (!members.any) members.groups[cgroup] = ++notes_;
+  if (!members.any) members.groups[cgroup] = notes_;
 }
 
 EpochBook::WatchedGroups EpochBook::GroupsWithMembers() const {

@@ -62,8 +62,8 @@ class EpochBook {
   // What FenceAll has to fence: for each instance its newest epoch that is pinned and not fenced.
   std::vector<Incarnation> Unfenced() const;
 
-  // A member was seen in this group.
-  void NoteMember(const Guid& guid, const CgroupId& cgroup);
+  // A member was seen in this group. One that started before a fence was there at the fence.
+  void NoteMember(const Guid& guid, const CgroupId& cgroup, Ticks oldest_start);
   // The groups that held members, and what to call for one that was found without any process after that:
   // what starts there later was not left behind by a member. `as_of` keeps a member that came in between.
   struct WatchedGroups {

@@ -102,12 +102,14 @@ Result<Environ> LinuxProcReader::ReadEnviron(pid_t tid, std::size_t limit) const
 Result<CgroupId> LinuxProcReader::ReadCgroup(pid_t tid) const {
   Result<std::string> text = ReadFile(tid, "cgroup", 1 << 16);
   if (!text) return tl::unexpected(text.error());
-  // The unified hierarchy's line is "0::/path"; without it the whole text names the groups of all hierarchies
-  // (cgroups(7)).
+  // The unified hierarchy's line is "0::/path". Where older hierarchies stand beside it (cgroups(7)) it may
+  // say nothing but "/": then the whole text is the name.
   std::size_t line = text->starts_with("0::") ? 0 : text->find("\n0::");
+  bool unified_only = line == 0 && text->find('\n') + 1 == text->size();
   if (line == std::string::npos) return CgroupId{std::move(*text), 0};
   std::size_t begin = text->find("0::", line) + 3;
   CgroupId id{text->substr(begin, text->find('\n', begin) - begin), 0};
+  if (id.path == "/" && !unified_only) return CgroupId{std::move(*text), 0};
   struct stat about;
   if (::stat((cgroup_root_ + id.path).c_str(), &about) == 0) id.inode = about.st_ino;
   return id;

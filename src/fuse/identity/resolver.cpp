@@ -155,7 +155,7 @@ void IdentityResolver::Impl::BindMember(const Ancestry& ancestry, const std::vec
 // fork).
 void IdentityResolver::Impl::FindOrigin(const Ancestry& ancestry, std::size_t topmost, Lineage* lineage) {
   Result<CgroupId> own_group = proc_.ReadCgroup(lineage->self.tgid);
-  if (own_group) book_.NoteMember(lineage->guid, *own_group);
+  if (own_group) book_.NoteMember(lineage->guid, *own_group, lineage->oldest_start);
   const Ancestor& top = ancestry.chain[topmost];
   if (topmost + 1 < ancestry.chain.size()) {
     const Ancestor& parent = ancestry.chain[topmost + 1];
