@@ -1,0 +1,165 @@
+"""S: sessions outlive connections; leases, clean ends, and a server that cannot be reached."""
+import errno
+import os
+import signal
+import time
+
+import pytest
+from lab import LinkDown, PacketsDropped, eventually, refused
+
+CUTS = pytest.mark.parametrize("how", [LinkDown, PacketsDropped], ids=["link-down", "packets-dropped"])
+
+
+@CUTS
+def test_broken_connection_is_a_pause(scene, guid, how):
+    """S1: a request that meets a cut link waits; handles, claims and locks are as they were when it is back."""
+    program = scene.one.python(instance=guid)
+    fd = program.create("data")
+    program.lock(fd, "w")
+    scene.one.cut(how)
+    call = program.start_call("os.pwrite", fd, b"patient", 0).waits()
+    mended = time.monotonic()
+    scene.one.mend()
+    assert call.result() == 7
+    assert time.monotonic() - mended < 2
+    assert scene.stored("data") == b"patient"
+    stranger = scene.two.python()
+    with refused(errno.EBUSY):
+        stranger.open("data", "rw")
+    assert len(scene.server.events("session-began")) == 2
+    assert scene.server.events("takeover") == []
+
+
+@CUTS
+@pytest.mark.parametrize("scene", [("--lease", "500ms")], indirect=True)
+@pytest.mark.unsanitized
+def test_link_that_was_cut_for_long(scene, how):
+    """S1, S2: however long it was cut, the session goes on within 1 s of the link being back, if nobody minded."""
+    program = scene.one.python()
+    fd = program.create("data")
+    program.lock(fd, "w")
+    scene.one.cut(how)
+    eventually(lambda: scene.server.events("session-silent", from_node="one"), 10)
+    call = program.start_call("os.pwrite", fd, b"patient", 0).waits()
+    deadline = time.monotonic() + 4   # longer than the first steps of TCP's back-off
+    eventually(lambda: time.monotonic() > deadline, 10)
+    mended = time.monotonic()
+    scene.one.mend()
+    call.result()
+    assert time.monotonic() - mended < 1
+    with refused(errno.EAGAIN, errno.EACCES):
+        other = scene.two.python()
+        other.lock(other.open("data", "rw"), "w")
+
+
+def test_each_request_takes_effect_once(scene):
+    """S1, T10: requests under way when the link breaks again and again are neither lost nor done twice."""
+    text = "for n in range(300):\n    os.rename(f'file{n}', f'file{n + 1}')\n    os.write(fd, b'%d\\n' % n)\n"
+    program = scene.one.python()
+    program.close(program.create("file0"))
+    call = program.start_call("run", text, fd=program.create("log", flags=os.O_APPEND))
+    while not call.done():
+        scene.one.cut()
+        scene.one.mend()
+        before = scene.stored("log")
+        eventually(lambda: call.done() or scene.stored("log") != before, 10, "it goes on")  # noqa: B023
+    call.result()
+    assert scene.stored("log").split() == [str(n).encode() for n in range(300)]
+    assert sorted(os.listdir(scene.lab.export)) == ["file300", "log"]
+
+
+@pytest.mark.parametrize("scene", [("--lease", "500ms", "--reservation", "0s")], indirect=True)
+def test_courtesy_ends_with_a_conflict(scene):
+    """S2: after its lease a silent session keeps all until somebody's request conflicts; then all of it is gone."""
+    program = scene.one.python()
+    fd, kept = program.create("data"), program.create("kept")
+    program.lock(fd, "w")
+    scene.one.cut()
+    stranger = scene.two.python()
+    waiting = stranger.start_call("lock", stranger.open("data", "rw"), "w", wait=True)
+    waiting.result(10)
+    scene.one.mend()
+    for number in (fd, kept):
+        with refused(errno.ESTALE):
+            program.pwrite(number, b"late")
+    assert (scene.stored("data"), scene.stored("kept")) == (b"", b"")
+    program.create("new")   # the mount has a new session
+
+
+def test_clean_unmount_releases_at_once(scene, guid, other_guid):
+    """S4: a clean unmount ends the session; nothing stays reserved."""
+    program = scene.one.python(instance=guid)
+    program.create("data")
+    program.kill()
+    program.exited()
+    assert scene.one.runs[0].unmount() == 0
+    assert scene.server.events("session-ended", from_node="one")
+    scene.two.python(instance=other_guid).open("data", "rw")
+
+
+def test_new_boot_ends_the_old_session(scene, guid):
+    """S3: a node that comes up again ends what its old boot had; its instance goes on there."""
+    scene.one.python(instance=guid).create("data")
+    scene.one.crash()
+    scene.one.remount()
+    eventually(lambda: scene.server.events("session-ended", from_node="one"), 5)
+    scene.one.python(instance=guid).open("data", "rw")
+    assert scene.server.events("takeover") == []
+
+
+def test_node_name_of_another_machine(scene):
+    """S3: another machine cannot take a node's name while that is not silent."""
+    with pytest.raises(AssertionError, match="one"):
+        scene.lab.node("three").mount(node="one")
+    program = scene.one.python()
+    program.create("data")
+
+
+@pytest.mark.parametrize("call", ["write", "read", "open", "fsync", "stat", "lock"])
+@CUTS
+def test_fatal_signal_gets_a_waiting_process_out(scene, call, how):
+    """S5: kill -9 ends a process that waits for a server that cannot be reached."""
+    scene.store("data", b"text")
+    program = scene.one.python()
+    fd = program.open("data", "rw")
+    scene.one.cut(how)
+    start = {"write": lambda: program.start_call("os.pwrite", fd, b"late", 0),
+             "read": lambda: program.start_call("os.pread", fd, 4, 0),
+             "open": lambda: program.start_call("open", "data", os.O_RDWR),
+             "fsync": lambda: program.start_call("os.fsync", fd),
+             "stat": lambda: program.start_call("os.stat", "data"),
+             "lock": lambda: program.start_call("lock", fd, "w")}[call]
+    start().waits()
+    program.signal(signal.SIGKILL)
+    program.exited(within=10)
+    scene.one.mend()
+    other = scene.one.python()
+    other.pwrite(other.open("data", "rw"), b"good")
+    assert scene.stored("data") == b"good"
+
+
+def test_op_timeout(lab):
+    """S5: with op_timeout a request fails instead of waiting for ever."""
+    server = lab.server()
+    node = lab.node("one")
+    node.mount("op_timeout=0.5")
+    program = node.python()
+    fd = program.create("data")
+    server.freeze()
+    call = program.start_call("os.pwrite", fd, b"text", 0)
+    with refused(errno.ETIMEDOUT, errno.EIO):
+        call.result()
+    assert call.seconds < 5
+    server.thaw()
+
+
+def test_killed_server_says_so(scene, guid):
+    """D2: a server that was killed forgets its sessions and answers ESTALE; it never guesses. The mount serves on."""
+    program = scene.one.python()
+    fd = program.create("data")
+    program.pwrite(fd, b"text")
+    scene.server.restart()
+    with refused(errno.ESTALE):
+        program.pwrite(fd, b"late")
+    assert program.read_file("data") == b"text"
+    assert scene.two.python(instance=guid).read_file("data") == b"text"
