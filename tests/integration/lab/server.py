@@ -10,7 +10,7 @@ from .place import state_of, stop
 from .waiting import eventually
 
 # What a program writes before it dies of its own bug.
-BUG = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|runtime error:|CHECK failed|terminate called")
+BUG = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|runtime error:|internal error: |terminate called")
 
 
 class Daemon:
