@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cctype>
 #include <cstdint>
-#include <utility>
 
 namespace baton {
 namespace {
 
-using std::chrono::duration_cast;
+__extension__ using Wide = unsigned __int128;
 
 struct Unit {
   std::string_view name;
@@ -81,7 +79,7 @@ tl::expected<Duration, std::string> ParseDuration(std::string_view text) {
     const auto length = static_cast<std::uint64_t>(unit.length.count());
     if (number.whole > static_cast<std::uint64_t>(kLongest) / length)
       return wrong("it is longer than 100 years");
-    const unsigned __int128 part = static_cast<unsigned __int128>(number.fraction) * length / number.scale;
+    const Wide part = static_cast<Wide>(number.fraction) * length / number.scale;
     return Duration(static_cast<std::int64_t>(number.whole * length + static_cast<std::uint64_t>(part)));
   }
   return wrong("the unit is not one of ns, us, ms, s, m, h, d");
@@ -89,7 +87,7 @@ tl::expected<Duration, std::string> ParseDuration(std::string_view text) {
 
 std::string ToString(Duration duration) {
   if (duration < Duration::zero()) return "-" + ToString(-duration);
-  const auto us = duration_cast<std::chrono::microseconds>(duration).count();
+  const auto us = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
   if (us < 1000) return fmt::format("{}us", us);
   if (us < 1'000'000) return fmt::format("{:.1f}ms", static_cast<double>(us / 100) / 10);
   const auto seconds = us / 1'000'000;

@@ -78,6 +78,7 @@ class EventLog {
   void WriteLines();
   void WriteLine(const LoggedEvent& logged);
   void SayOmitted(EventKind kind, Limit& limit);
+  void SayAllOmitted();
 
   Options options_;
   mutable std::mutex mutex_;
@@ -88,7 +89,8 @@ class EventLog {
   int subscriber_ = -1;
   bool ending_ = false;
 
-  std::vector<Limit> limits_;  // by kind; only the writer
+  std::vector<Limit> limits_;  // by kind; only the writer, as is the next
+  bool omitted_ = false;       // lines were left out since it was last said
   std::thread writer_;
 };
 

@@ -74,7 +74,7 @@ class SqliteStateStore final : public StateStore {
   std::unique_ptr<sqlite3, CloseDb> db_;
 
   std::mutex mutex_;  // guards all below, and the connection
-  Statement update_, insert_, erase_, touch_, fence_;
+  Statement update_, insert_, erase_, touch_, drop_fences_, fence_;
   std::size_t count_ = 0;
   bool full_logged_ = false;
   std::map<Guid, WallTime> touched_;

@@ -1,0 +1,31 @@
+// The commands that ask batond something over its control socket. Each answers an exit code and has told the
+// person.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace baton::cli {
+
+struct QueryOptions {
+  std::filesystem::path state_dir;
+  bool json = false;
+};
+
+int Status(const QueryOptions& options);
+int Sessions(const QueryOptions& options);
+int Instances(const QueryOptions& options);
+int Opens(const QueryOptions& options, const std::optional<std::string>& path);
+int Locks(const QueryOptions& options, const std::optional<std::string>& path);
+
+struct EventsOptions {
+  bool follow = false;
+  std::string since;  // a duration before now, or an ISO 8601 time; empty: all that are there
+};
+int Events(const QueryOptions& options, const EventsOptions& events);
+
+// `command`: fence, reset or forget.
+int ChangeInstance(const QueryOptions& options, const std::string& command, const std::string& guid);
+
+}  // namespace baton::cli

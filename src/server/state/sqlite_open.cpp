@@ -1,0 +1,251 @@
+// Opening the state directory: whose it is, whether it can be trusted, and its first filling.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sqlite3.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "server/state/sqlite_row.h"
+#include "server/state/sqlite_state_store.h"
+
+namespace baton {
+namespace {
+
+constexpr int kApplicationId = 0x4261546f;  // "BaTo"
+
+constexpr const char* kSchema = R"sql(
+  CREATE TABLE server (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    key BLOB NOT NULL CHECK (length(key) = 16)
+  ) STRICT;
+  CREATE TABLE instances (
+    guid BLOB PRIMARY KEY CHECK (length(guid) = 16),
+    epoch INTEGER NOT NULL,
+    owner INTEGER NOT NULL,
+    version_high INTEGER,
+    version_low INTEGER,
+    node TEXT NOT NULL,
+    used INTEGER NOT NULL,
+    CHECK ((version_high IS NULL) = (version_low IS NULL))
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE fences (
+    node TEXT NOT NULL,
+    guid BLOB NOT NULL CHECK (length(guid) = 16),
+    boot TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    version_high INTEGER,
+    version_low INTEGER,
+    acknowledged INTEGER,
+    PRIMARY KEY (node, guid),
+    CHECK ((version_high IS NULL) = (version_low IS NULL))
+  ) STRICT, WITHOUT ROWID;
+)sql";
+
+tl::unexpected<std::string> SystemProblem(const char* what, const std::filesystem::path& path) {
+  return tl::unexpected(fmt::format("cannot {} {}: {}", what, path.string(), std::strerror(errno)));
+}
+
+tl::expected<void, std::string> MakeDirectory(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (directory.has_parent_path()) std::filesystem::create_directories(directory.parent_path(), error);
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+    return SystemProblem("make the state directory", directory);
+  struct stat attr {};
+  if (::stat(directory.c_str(), &attr) != 0) return SystemProblem("look at the state directory", directory);
+  if (!S_ISDIR(attr.st_mode)) {
+    return tl::unexpected(fmt::format("the state directory {} is not a directory", directory.string()));
+  }
+  if (attr.st_uid != ::geteuid()) {
+    return tl::unexpected(
+        fmt::format("the state directory {} belongs to uid {}, not to the server's uid {}; choose another "
+                    "with --state-dir, or run batond as its owner",
+                    directory.string(), attr.st_uid, ::geteuid()));
+  }
+  if ((attr.st_mode & 022) != 0) {
+    return tl::unexpected(
+        fmt::format("the state directory {} can be written by others (mode {:04o}); it holds the server's "
+                    "key: chmod 0700 {}",
+                    directory.string(), attr.st_mode & 07777, directory.string()));
+  }
+  return {};
+}
+
+// What is the first number of a statement's first row; -1 if it failed.
+std::int64_t AskNumber(sqlite3* db, const char* sql) {
+  sqlite3_stmt* raw = nullptr;
+  if (sqlite3_prepare_v2(db, sql, -1, &raw, nullptr) != SQLITE_OK) return -1;
+  std::int64_t value = -1;
+  {
+    SqliteRow row(raw);
+    if (row.Step() == SQLITE_ROW) value = row.GetInt(0);
+  }
+  sqlite3_finalize(raw);
+  return value;
+}
+
+std::string AskText(sqlite3* db, const char* sql) {
+  sqlite3_stmt* raw = nullptr;
+  if (sqlite3_prepare_v2(db, sql, -1, &raw, nullptr) != SQLITE_OK) return sqlite3_errmsg(db);
+  std::string text;
+  {
+    SqliteRow row(raw);
+    text = row.Step() == SQLITE_ROW ? row.GetText(0) : sqlite3_errmsg(db);
+  }
+  sqlite3_finalize(raw);
+  return text;
+}
+
+std::string HexOfRandomKey() {
+  std::array<unsigned char, 16> key{};
+  // Never short or interrupted for so few bytes, getrandom(2).
+  if (::getrandom(key.data(), key.size(), 0) != static_cast<ssize_t>(key.size())) return {};
+  std::string hex;
+  for (const unsigned char byte : key) hex += fmt::format("{:02x}", byte);
+  return hex;
+}
+
+}  // namespace
+
+std::string SqliteStateStore::Damaged(const std::string& why) const {
+  return fmt::format(
+      "the state file {} is damaged ({}). batond does not start on a state it cannot trust: an epoch given "
+      "out twice would "
+      "let a fenced program write again. Put back a copy of batond.db (with its batond.db-wal, if there is "
+      "one), or, when no "
+      "node has this export mounted any more, move the state directory away to begin with an empty one",
+      file_.string(), why);
+}
+
+SqliteStateStore::Problem SqliteStateStore::LockDirectory(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / "batond.lock";
+  lock_.Reset(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock_) return SystemProblem("open the lock file", path);
+  if (::flock(lock_.Get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return SystemProblem("lock", path);
+    std::array<char, 32> text{};
+    const ssize_t size = ::pread(lock_.Get(), text.data(), text.size() - 1, 0);
+    const std::string pid(text.data(), size > 0 ? std::strcspn(text.data(), "\n") : 0);
+    return tl::unexpected(
+        fmt::format("the state directory {} is in use by another batond ({}); one server has one state "
+                    "directory: stop it first, or choose another with --state-dir",
+                    directory.string(), pid.empty() ? "pid unknown" : "pid " + pid));
+  }
+  const std::string pid = fmt::format("{}\n", ::getpid());
+  if (::ftruncate(lock_.Get(), 0) != 0 ||
+      ::pwrite(lock_.Get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
+    return SystemProblem("write", path);
+  }
+  return {};
+}
+
+SqliteStateStore::Problem SqliteStateStore::OpenDatabase() {
+  // Made here, for the mode: SQLite gives its journal the mode of the file.
+  const UniqueFd file(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return SystemProblem("open the state file", file_);
+  sqlite3* db = nullptr;
+  const int code = sqlite3_open_v2(file_.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  db_.reset(db);
+  if (code != SQLITE_OK) {
+    return tl::unexpected(
+        fmt::format("cannot open the state file {}: {}", file_.string(), sqlite3_errstr(code)));
+  }
+  sqlite3_busy_timeout(db, 2000);  // a person's sqlite3 shell may be looking
+  return {};
+}
+
+SqliteStateStore::Problem SqliteStateStore::CheckDatabase() {
+  sqlite3* db = db_.get();
+  // The first statements that read the file at all.
+  if (Execute("PRAGMA locking_mode=EXCLUSIVE") != SQLITE_OK ||
+      Execute("BEGIN EXCLUSIVE; COMMIT") != SQLITE_OK) {
+    const int code = sqlite3_errcode(db);
+    if (code == SQLITE_BUSY) {
+      return tl::unexpected(
+          fmt::format("the state file {} is open in another program; end it first", file_.string()));
+    }
+    return tl::unexpected(
+        code == SQLITE_NOTADB || code == SQLITE_CORRUPT
+            ? Damaged(sqlite3_errmsg(db))
+            : fmt::format("cannot read the state file {}: {}", file_.string(), sqlite3_errmsg(db)));
+  }
+  const std::int64_t application = AskNumber(db, "PRAGMA application_id");
+  const std::int64_t version = AskNumber(db, "PRAGMA user_version");
+  const std::int64_t tables = AskNumber(db, "SELECT count(*) FROM sqlite_schema");
+  if (tables < 0) return tl::unexpected(Damaged(sqlite3_errmsg(db)));
+  if (application == 0 && version == 0 && tables == 0) return {};  // new
+  if (application != kApplicationId) {
+    return tl::unexpected(fmt::format(
+        "{} is not a state file of batond; choose another directory with --state-dir", file_.string()));
+  }
+  if (version > kSchemaVersion) {
+    return tl::unexpected(
+        fmt::format("the state file {} is of a newer batond (schema {}, this one knows {}); run that "
+                    "version, or a newer one",
+                    file_.string(), version, kSchemaVersion));
+  }
+  if (const std::string found = AskText(db, "PRAGMA quick_check(1)"); found != "ok")
+    return tl::unexpected(Damaged(found));
+  return {};
+}
+
+SqliteStateStore::Problem SqliteStateStore::Prepare() {
+  sqlite3* db = db_.get();
+  const auto failed = [&](const char* what) {
+    return tl::unexpected(
+        fmt::format("cannot {} the state file {}: {}", what, file_.string(), sqlite3_errmsg(db)));
+  };
+  if (AskText(db, "PRAGMA journal_mode=WAL") != "wal") return failed("switch to write-ahead logging");
+  if (Execute("PRAGMA synchronous=FULL") != SQLITE_OK) return failed("set up");
+  if (AskNumber(db, "PRAGMA user_version") == 0) {
+    const std::string key = HexOfRandomKey();
+    if (key.empty())
+      return tl::unexpected(
+          fmt::format("cannot get random bytes for the server's key: {}", std::strerror(errno)));
+    const std::string create = fmt::format(
+        "BEGIN IMMEDIATE; {} INSERT INTO server VALUES (1, x'{}');"
+        "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
+        kSchema, key, kApplicationId, kSchemaVersion);
+    if (Execute(create.c_str()) != SQLITE_OK) return failed("fill");
+  }
+  if (AskNumber(db, "SELECT count(*) FROM server") != 1)
+    return tl::unexpected(Damaged("the server's key is missing"));
+  const std::int64_t count = AskNumber(db, "SELECT count(*) FROM instances");
+  if (count < 0) return failed("read");
+  count_ = static_cast<std::size_t>(count);
+
+  const auto prepare = [&](Statement& to, const char* sql) {
+    sqlite3_stmt* raw = nullptr;
+    const int code = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
+    to.reset(raw);
+    return code == SQLITE_OK;
+  };
+  const bool prepared = prepare(update_,
+                                "UPDATE instances SET epoch=?2, owner=?3, version_high=?4, version_low=?5, "
+                                "node=?6, used=max(used, ?7) "
+                                "WHERE guid=?1") &&
+                        prepare(insert_, "INSERT INTO instances VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)") &&
+                        prepare(erase_, "DELETE FROM instances WHERE guid=?1") &&
+                        prepare(touch_, "UPDATE instances SET used=max(used, ?2) WHERE guid=?1") &&
+                        prepare(drop_fences_, "DELETE FROM fences WHERE node=?1 AND boot<>?2") &&
+                        prepare(fence_, "INSERT OR REPLACE INTO fences VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
+  if (!prepared) return failed("use");
+  return {};
+}
+
+tl::expected<std::unique_ptr<SqliteStateStore>, std::string> SqliteStateStore::Open(
+    const std::filesystem::path& directory, std::size_t max_instances) {
+  if (auto made = MakeDirectory(directory); !made) return tl::unexpected(made.error());
+  std::unique_ptr<SqliteStateStore> store(new SqliteStateStore(directory, max_instances));
+  auto done = store->LockDirectory(directory)
+                  .and_then([&] { return store->OpenDatabase(); })
+                  .and_then([&] { return store->CheckDatabase(); })
+                  .and_then([&] { return store->Prepare(); });
+  if (!done) return tl::unexpected(done.error());
+  return store;
+}
+
+}  // namespace baton
