@@ -3,6 +3,7 @@
 // that is that ordinary user.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
