@@ -45,14 +45,14 @@ std::string WhyNot(int error, const std::string& mount_point, std::int32_t pid) 
   }
 }
 
-int Send(unsigned long code, RegisterRequest request, const RegisterOptions& options) {
+int Send(RegisterIoctl request, const RegisterOptions& options) {
   request.pid = options.pid.value_or(::getppid());
   const UniqueFd root(::open(options.mount_point.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) {
     return Complain(kFailed,
                     fmt::format("cannot open {}: {}", Printable(options.mount_point), std::strerror(errno)));
   }
-  if (::ioctl(root.Get(), code, &request) == 0) return kOk;
+  if (::ioctl(root.Get(), kRegisterIoctl, &request) == 0) return kOk;
   return Complain(kFailed, WhyNot(errno, options.mount_point, request.pid));
 }
 
@@ -65,7 +65,7 @@ int Register(const RegisterOptions& options) {
                     fmt::format("\"{}\" is no GUID: it has 8-4-4-4-12 hexadecimal digits and is not nil",
                                 Printable(options.guid)));
   }
-  RegisterRequest request{};
+  RegisterIoctl request{};
   std::ranges::copy(ToString(*guid), request.guid);
   if (!options.version.empty()) {
     const auto version = ParseInstanceVersion(options.version);
@@ -75,11 +75,11 @@ int Register(const RegisterOptions& options) {
     }
     std::ranges::copy(ToString(*version), request.version);
   }
-  return Send(kRegisterIoctl, request, options);
+  return Send(request, options);
 }
 
 int Unregister(const RegisterOptions& options) {
-  return Send(kUnregisterIoctl, RegisterRequest{}, options);
+  return Send(RegisterIoctl{}, options);
 }
 
 }  // namespace baton::cli
