@@ -1,0 +1,310 @@
+// Rules T4, T7, T12: what every StateStore promises, and what the SQLite one does with a directory that is
+// not as it should be.
+#include "server/state/state_store.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <memory>
+
+#include "server/state/faulty_state_store.h"
+#include "server/state/memory_state_store.h"
+#include "server/state/sqlite_state_store.h"
+#include "support/temp_dir.h"
+
+namespace baton {
+
+bool operator==(const InstanceRecord& a, const InstanceRecord& b) {
+  return a.guid == b.guid && a.epoch == b.epoch && a.owner == b.owner && a.version == b.version &&
+         a.node == b.node;
+}
+void PrintTo(const InstanceRecord& record, std::ostream* out) {
+  *out << ToString(record.guid) << " epoch " << Raw(record.epoch) << " on " << record.node;
+}
+
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using namespace std::chrono_literals;
+
+Guid GuidNumber(std::uint64_t number) {
+  Guid guid{};
+  guid.data[0] = 0xaa;
+  for (int at = 0; at < 8; ++at) guid.data[15 - at] = static_cast<std::uint8_t>(number >> (8 * at));
+  return guid;
+}
+
+InstanceRecord RecordNumber(std::uint64_t number, std::uint64_t epoch = 1) {
+  return {GuidNumber(number), Epoch{epoch}, 1000, std::nullopt, "node-a"};
+}
+
+WallTime Now() {
+  return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+}
+
+// --- Every store ---
+
+enum class Kind { kMemory, kSqlite };
+
+class EveryStateStore : public testing::TestWithParam<Kind> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == Kind::kMemory) {
+      store_ = std::make_unique<MemoryStateStore>(ServerKey{}, kMost);
+    } else {
+      auto opened = SqliteStateStore::Open(dir_.Path() / "state", kMost);
+      ASSERT_TRUE(opened) << opened.error();
+      store_ = std::move(*opened);
+    }
+  }
+
+  static constexpr std::size_t kMost = 4;
+  test::TempDir dir_;
+  std::unique_ptr<StateStore> store_;
+};
+
+TEST_P(EveryStateStore, GivesBackWhatWasSaved) {
+  InstanceRecord full{GuidNumber(2), Epoch{~0ull}, ~0u, InstanceVersion{~0ull, 7},
+                      "n\xc3\xb6"
+                      "de:/mnt/x"};
+  ASSERT_TRUE(store_->Save(full));
+  ASSERT_TRUE(store_->Save(RecordNumber(1)));
+  EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(1), full));
+}
+
+TEST_P(EveryStateStore, ReplacesARecordAndClearsItsVersion) {
+  InstanceRecord record = RecordNumber(1);
+  record.version = InstanceVersion{3, 4};
+  ASSERT_TRUE(store_->Save(record));
+  ASSERT_TRUE(store_->Save(RecordNumber(1, 9)));
+  EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(1, 9)));
+}
+
+TEST_P(EveryStateStore, SavesAllOrNothingAndRefusesOneTooMany) {
+  ASSERT_TRUE(store_->SaveAll(std::vector{RecordNumber(1), RecordNumber(2)}));
+  const auto too_many =
+      store_->SaveAll(std::vector{RecordNumber(1, 5), RecordNumber(3), RecordNumber(4), RecordNumber(5)});
+  ASSERT_FALSE(too_many);
+  EXPECT_EQ(too_many.error().value, ENOSPC);
+  EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(1), RecordNumber(2)));
+  // The failed one did not use up the room; those that are known may go on; what is erased makes room.
+  ASSERT_TRUE(store_->SaveAll(std::vector{RecordNumber(3), RecordNumber(4)}));
+  EXPECT_EQ(store_->Save(RecordNumber(5)).error().value, ENOSPC);
+  EXPECT_TRUE(store_->Save(RecordNumber(4, 2)));
+  ASSERT_TRUE(store_->Erase(GuidNumber(1)));
+  EXPECT_TRUE(store_->Save(RecordNumber(5)));
+  EXPECT_TRUE(store_->Erase(GuidNumber(77))) << "an unknown one is no error";
+}
+
+TEST_P(EveryStateStore, ErasesOnlyWhatWasNotUsed) {
+  ASSERT_TRUE(store_->SaveAll(std::vector{RecordNumber(1), RecordNumber(2), RecordNumber(3)}));
+  EXPECT_TRUE(store_->EraseUnusedSince(Now() - 1h)->empty()) << "to save is to use";
+  store_->Touch(GuidNumber(2), Now() + 2h);
+  store_->Touch(GuidNumber(2), Now() - 2h);  // came late, is older
+  store_->Touch(GuidNumber(99), Now());      // unknown
+  EXPECT_THAT(*store_->EraseUnusedSince(Now() + 1h), ElementsAre(GuidNumber(1), GuidNumber(3)));
+  EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(2)));
+  EXPECT_TRUE(store_->SaveAll(std::vector{RecordNumber(5), RecordNumber(6), RecordNumber(7)}))
+      << "their room is free";
+}
+
+TEST_P(EveryStateStore, KeepsFencesByNodeAndForgetsThoseOfEarlierBoots) {
+  const FenceRecord first{"node-a", "boot-1", GuidNumber(1), Epoch{4}, InstanceVersion{1, 2}, std::nullopt};
+  const FenceRecord second{"node-a", "boot-1", GuidNumber(2), Epoch{5}, std::nullopt, Instant(123456789)};
+  const FenceRecord elsewhere{"node-b", "boot-9", GuidNumber(1), Epoch{3}, std::nullopt, std::nullopt};
+  for (const auto& fence : {first, second, elsewhere}) ASSERT_TRUE(store_->SaveFence(fence));
+  EXPECT_THAT(*store_->LoadFences("node-a"), ElementsAre(first, second));
+  FenceRecord acknowledged = first;
+  acknowledged.acknowledged = Instant(5);
+  ASSERT_TRUE(store_->SaveFence(acknowledged));
+  EXPECT_THAT(*store_->LoadFences("node-a"), ElementsAre(acknowledged, second));
+  FenceRecord reboot = second;
+  reboot.boot = "boot-2";
+  ASSERT_TRUE(store_->SaveFence(reboot));
+  EXPECT_THAT(*store_->LoadFences("node-a"), ElementsAre(reboot));
+  EXPECT_THAT(*store_->LoadFences("node-b"), ElementsAre(elsewhere));
+  EXPECT_TRUE(store_->LoadFences("node-c")->empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Stores, EveryStateStore, testing::Values(Kind::kMemory, Kind::kSqlite),
+                         [](const auto& kind) { return kind.param == Kind::kMemory ? "Memory" : "Sqlite"; });
+
+TEST(FaultyStateStore, FailsBeforeOrAfterTheEffect) {
+  MemoryStateStore inner;
+  FaultyStateStore store(inner);
+  store.FailNext(1, EIO);
+  EXPECT_EQ(store.Save(RecordNumber(1)).error().value, EIO);
+  EXPECT_TRUE(store.Load()->empty());
+  store.FailNext(1, EIO, FaultyStateStore::Moment::kAfter);
+  EXPECT_EQ(store.Save(RecordNumber(1)).error().value, EIO);
+  EXPECT_EQ(store.Load()->size(), 1u);
+  EXPECT_TRUE(store.Save(RecordNumber(2)));
+}
+
+// --- The state directory ---
+
+class StateDirectory : public testing::Test {
+ protected:
+  std::string WhyNot() {
+    auto opened = SqliteStateStore::Open(Dir());
+    return opened ? "opened" : opened.error();
+  }
+  std::unique_ptr<SqliteStateStore> Opened() {
+    auto opened = SqliteStateStore::Open(Dir());
+    EXPECT_TRUE(opened) << opened.error();
+    return opened ? std::move(*opened) : nullptr;
+  }
+  std::filesystem::path Dir() const { return dir_.Path() / "a" / "state"; }
+  std::filesystem::path File() const { return Dir() / "batond.db"; }
+  void Execute(const char* sql) {
+    sqlite3* db = nullptr;
+    ASSERT_EQ(sqlite3_open(File().c_str(), &db), SQLITE_OK);
+    EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
+    sqlite3_close(db);
+  }
+
+  test::TempDir dir_;
+};
+
+TEST_F(StateDirectory, IsMadeForTheOwnerOnly) {
+  const auto store = Opened();
+  struct stat attr {};
+  ASSERT_EQ(::stat(Dir().c_str(), &attr), 0);
+  EXPECT_EQ(attr.st_mode & 07777, 0700u);
+  for (const auto& entry : std::filesystem::directory_iterator(Dir())) {
+    ASSERT_EQ(::stat(entry.path().c_str(), &attr), 0);
+    EXPECT_EQ(attr.st_mode & 07777, 0600u) << entry.path();
+  }
+}
+
+TEST_F(StateDirectory, KeepsItsKeyAndItsRecords) {
+  ServerKey key;
+  {
+    const auto store = Opened();
+    key = *store->LoadServerKey();
+    ASSERT_TRUE(store->Save(RecordNumber(1, 7)));
+    store->Touch(GuidNumber(1), Now() + 48h);
+  }
+  const auto store = Opened();
+  EXPECT_EQ(*store->LoadServerKey(), key);
+  EXPECT_NE(key, ServerKey{});
+  EXPECT_THAT(*store->Load(), ElementsAre(RecordNumber(1, 7)));
+  EXPECT_TRUE(store->EraseUnusedSince(Now() + 24h)->empty())
+      << "the touch was written when the store was closed";
+  test::TempDir other;
+  EXPECT_NE(*(*SqliteStateStore::Open(other.Path() / "s"))->LoadServerKey(), key);
+}
+
+TEST_F(StateDirectory, BelongsToOneServerAndNamesIt) {
+  auto store = Opened();
+  EXPECT_THAT(WhyNot(),
+              AllOf(HasSubstr("in use by another batond"), HasSubstr("pid " + std::to_string(::getpid()))));
+  store.reset();
+  EXPECT_EQ(WhyNot(), "opened");
+}
+
+TEST_F(StateDirectory, IsRefusedWhenOthersCanWriteIt) {
+  Opened();
+  ASSERT_EQ(::chmod(Dir().c_str(), 0770), 0);
+  EXPECT_THAT(WhyNot(), AllOf(HasSubstr("can be written by others"), HasSubstr("chmod 0700")));
+}
+
+TEST_F(StateDirectory, IsRefusedWhenItIsAFile) {
+  std::filesystem::create_directories(Dir().parent_path());
+  std::ofstream(Dir()) << "x";
+  EXPECT_THAT(WhyNot(), HasSubstr("is not a directory"));
+}
+
+TEST_F(StateDirectory, IsRefusedWhenItIsOfANewerServer) {
+  Opened();
+  Execute("PRAGMA user_version=2");
+  EXPECT_THAT(WhyNot(), AllOf(HasSubstr("newer batond"), HasSubstr("schema 2"), HasSubstr(File().string())));
+}
+
+TEST_F(StateDirectory, IsRefusedWhenTheFileIsAnotherProgramsDatabase) {
+  Opened();
+  std::filesystem::remove(File());
+  Execute("CREATE TABLE t (x)");
+  EXPECT_THAT(WhyNot(), HasSubstr("is not a state file of batond"));
+}
+
+TEST_F(StateDirectory, IsRefusedWhenTheFileIsGarbage) {
+  Opened();
+  std::ofstream(File(), std::ios::trunc) << std::string(100'000, 'x');
+  EXPECT_THAT(WhyNot(),
+              AllOf(HasSubstr("damaged"), HasSubstr("epoch given out twice"), HasSubstr("Put back a copy")));
+}
+
+TEST_F(StateDirectory, IsRefusedWhenAPageIsDamaged) {
+  {
+    const auto store = Opened();
+    std::vector<InstanceRecord> many;
+    for (std::uint64_t number = 0; number < 2000; ++number) many.push_back(RecordNumber(number));
+    ASSERT_TRUE(store->SaveAll(many));
+  }
+  std::fstream file(File(), std::ios::in | std::ios::out | std::ios::binary);
+  const auto size = std::filesystem::file_size(File());
+  for (std::uintmax_t page = 8 * 4096; page + 4096 < size; page += 4096) {
+    file.seekp(static_cast<std::streamoff>(page));
+    file << std::string(64, '\x5a');
+  }
+  file.close();
+  EXPECT_THAT(WhyNot(), HasSubstr("damaged"));
+}
+
+TEST_F(StateDirectory, IsRefusedWhenItsKeyIsGone) {
+  Opened();
+  Execute("DELETE FROM server");
+  EXPECT_THAT(WhyNot(), AllOf(HasSubstr("damaged"), HasSubstr("key is missing")));
+}
+
+// A server that is killed in the middle: what was acknowledged is there, and each batch is there as a whole
+// or not at all.
+TEST_F(StateDirectory, SurvivesAKillAtAnyMoment) {
+  constexpr std::uint64_t kBatch = 10;
+  for (int round = 0; round < 5; ++round) {
+    std::filesystem::remove_all(Dir());
+    int acknowledged[2];
+    ASSERT_EQ(::pipe(acknowledged), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      auto store = SqliteStateStore::Open(Dir());
+      if (!store) ::_exit(1);
+      for (std::uint64_t epoch = 1;; ++epoch) {
+        std::vector<InstanceRecord> batch;
+        for (std::uint64_t number = 0; number < kBatch; ++number)
+          batch.push_back(RecordNumber(number, epoch));
+        if (!(*store)->SaveAll(batch)) ::_exit(1);
+        if (::write(acknowledged[1], &epoch, sizeof epoch) != sizeof epoch) ::_exit(1);
+      }
+    }
+    ::close(acknowledged[1]);
+    std::uint64_t last = 0;
+    while (last < 20 + 7u * static_cast<unsigned>(round))
+      ASSERT_EQ(::read(acknowledged[0], &last, sizeof last), 8);
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    while (::read(acknowledged[0], &last, sizeof last) == sizeof last) {
+    }
+    ::close(acknowledged[0]);
+    const auto records = *Opened()->Load();
+    ASSERT_EQ(records.size(), kBatch);
+    EXPECT_GE(Raw(records[0].epoch), last);
+    EXPECT_LE(Raw(records[0].epoch), last + 1);
+    for (const InstanceRecord& record : records) EXPECT_EQ(record.epoch, records[0].epoch);
+  }
+}
+
+}  // namespace
+}  // namespace baton
