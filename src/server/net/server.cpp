@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/log.h"
@@ -151,17 +152,19 @@ void Server::RestAccepting(std::size_t listener, int error) {
 }
 
 void Server::Admit(UniqueFd fd, const SocketAddress& peer) {
-  std::uint32_t index = 0;
+  std::optional<std::uint32_t> free;
   {
     const std::lock_guard lock(free_mutex_);
-    if (free_slots_.empty()) {
-      LogLimited(peer, "refused the connection of " + ToString(peer) + ": " +
-                           std::to_string(config_.max_connections) + " are open already");
-      return;
+    if (!free_slots_.empty()) {
+      free = free_slots_.back();
+      free_slots_.pop_back();
     }
-    index = free_slots_.back();
-    free_slots_.pop_back();
   }
+  if (!free) {
+    return LogLimited(peer, "refused the connection of " + ToString(peer) + ": " +
+                                std::to_string(config_.max_connections) + " are open already");
+  }
+  const std::uint32_t index = *free;
   connection_count_.fetch_add(1);
   Slot& slot = slots_[index];
   std::shared_ptr<TcpConnection> connection;

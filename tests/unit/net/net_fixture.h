@@ -198,6 +198,16 @@ class Handler final : public FrameHandler {
 
 class ServerTest : public ::testing::Test {
  protected:
+  // Ends the server before the locals that its handler uses: declare it after them.
+  class Running {
+   public:
+    explicit Running(ServerTest& test) : test_(test) { test_.StartServer(); }
+    ~Running() { test_.StopServer(); }
+
+   private:
+    ServerTest& test_;
+  };
+
   void StartServer() {
     config_.listen = "127.0.0.1:0";
     auto pool = WorkerPool::Create(pool_config_);
@@ -206,9 +216,12 @@ class ServerTest : public ::testing::Test {
     server_ = std::make_unique<Server>(config_, *pool_, handler_);
     ASSERT_TRUE(server_->Start());
   }
-  ~ServerTest() override {
+  void StopServer() {
     server_.reset();
     pool_.reset();
+  }
+  ~ServerTest() override {
+    StopServer();
     EXPECT_EQ(handler_.closed_twice, 0u);
   }
   std::uint16_t Port() const { return server_->Port(); }

@@ -66,7 +66,7 @@ void Measure(Peer& peer, const Bytes& frame, Times& times) {
 }
 
 TEST_F(ServerTest, ARoundTripCostsLittleMoreThanABareOne) {
-  StartServer();
+  const Running serving(*this);
   BareEcho echo;
   Peer bare(echo.Port());
   Peer peer(Port());

@@ -14,7 +14,7 @@ constexpr auto kUnordered = Operation::kGetattr;
 constexpr auto kOrdered = Operation::kClose;
 
 TEST_F(ServerTest, AnswersAFrameSplitAtEveryByte) {
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   ASSERT_TRUE(peer.Hello());
   const Bytes body = Filled(17, 1);
@@ -33,7 +33,7 @@ TEST_F(ServerTest, AnswersAFrameSplitAtEveryByte) {
 }
 
 TEST_F(ServerTest, AnswersEveryFrameOfOneSegment) {
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   ASSERT_TRUE(peer.Hello());
   Bytes all;
@@ -55,7 +55,7 @@ TEST_F(ServerTest, AnswersEveryFrameOfOneSegment) {
 }
 
 TEST_F(ServerTest, CarriesTheLargestFramesBothWays) {
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   ASSERT_TRUE(peer.Hello());
   const Bytes body = Filled(protocol::kMaxBodySize, 5);
@@ -80,7 +80,7 @@ TEST_F(ServerTest, ServesAThousandConnectionsAtOnce) {
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
   limit.rlim_cur = limit.rlim_max;
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-  StartServer();
+  const Running serving(*this);
   constexpr std::size_t kCount = 1000;
   std::vector<std::unique_ptr<Peer>> peers;
   for (std::size_t i = 0; i < kCount; ++i) peers.push_back(std::make_unique<Peer>(Port()));
@@ -109,7 +109,7 @@ TEST_F(ServerTest, ABlockedFrameStopsNeitherItsConnectionNorOthers) {
     }
     Echo(connection, header, body, data);
   };
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   Peer other(Port());
   ASSERT_TRUE(peer.Hello());
@@ -142,7 +142,7 @@ TEST_F(ServerTest, NothingPassesAnOrderedOperation) {
     }
     Echo(connection, header, body, data);
   };
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   Peer other(Port());
   ASSERT_TRUE(peer.Hello());
@@ -171,7 +171,7 @@ TEST_F(ServerTest, OrderedOperationsRunInTheirOrder) {
     handler_.watch.Changed([&] { order.push_back(header.sequence); });
     Echo(connection, header, body, data);
   };
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   ASSERT_TRUE(peer.Hello());
   Bytes frames;
@@ -197,7 +197,7 @@ TEST_F(ServerTest, FramesInExecutionOfOneConnectionAreBounded) {
     gate.Changed([&] { --running; });
     Echo(connection, header, body, data);
   };
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   ASSERT_TRUE(peer.Hello());
   Bytes frames;
@@ -222,7 +222,7 @@ TEST_F(ServerTest, AttachedRecordsAreEachConnectionsOwn) {
     header.sequence = record ? *record : 0;
     Echo(connection, header, body, data);
   };
-  StartServer();
+  const Running serving(*this);
   Peer a(Port());
   Peer b(Port());
   ASSERT_TRUE(a.Hello());
@@ -244,7 +244,7 @@ TEST_F(ServerTest, StopLetsFramesInExecutionFinishAndClosesAll) {
     ASSERT_TRUE(gate.Until([&] { return is_open; }));
     Echo(connection, header, body, data);
   };
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   Peer idle(Port());
   ASSERT_TRUE(peer.Hello());
@@ -269,7 +269,7 @@ TEST_F(ServerTest, StopGivesUpOnAFrameThatDoesNotReturn) {
     gate.Changed([&] { is_running = true; });
     ASSERT_TRUE(gate.Until([&] { return is_open; }));
   };
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   ASSERT_TRUE(peer.Hello());
   ASSERT_TRUE(peer.Send(Encoded(Request(kUnordered, 1))));
@@ -285,13 +285,13 @@ TEST_F(ServerTest, SendingOnAClosedConnectionDoesNothing) {
     handler_.watch.Changed([&] { kept = connection; });
     connection->Close();
   };
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   ASSERT_TRUE(peer.Hello());
   ASSERT_TRUE(peer.Send(Encoded(Request(kUnordered))));
   EXPECT_TRUE(peer.SeesEnd());
   EXPECT_TRUE(handler_.WaitClosed(1));
-  server_.reset();
+  StopServer();
   ASSERT_TRUE(kept);
   EXPECT_TRUE(kept->IsClosed());
   kept->Send({}, Filled(10, 0), {});  // outlives its server, as a session may keep it
@@ -312,7 +312,7 @@ TEST_F(ServerTest, SendsFromManyThreadsArriveWhole) {
       });
     }
   };
-  StartServer();
+  const Running serving(*this);
   Peer peer(Port());
   ASSERT_TRUE(peer.Hello());
   ASSERT_TRUE(peer.Send(Encoded(Request(kUnordered))));
