@@ -96,7 +96,7 @@ class BackingStore {
 
   // Attributes.
   virtual Result<Attr> GetAttr(const Credentials& who, const FileRef& file) = 0;
-  // In the order owner, mode, size, times; if one is refused, those before it stay done.
+  // In the order owner, mode, size, times; all of it is checked before the first.
   virtual Result<Attr> SetAttr(const Credentials& who, const FileRef& file, const AttrChange& change) = 0;
   // access(2) with the caller's credentials: R_OK, W_OK, X_OK.
   virtual Result<void> Access(const Credentials& who, const FileRef& file, int mode) = 0;

@@ -35,7 +35,9 @@ PosixFile::~PosixFile() {
   export_.DropOpenFile(key_);
 }
 
-std::string PosixFile::Path() const { return export_.PathOf(Fd()); }
+std::string PosixFile::Path() const {
+  return export_.PathOf(Fd());
+}
 
 Result<std::size_t> PosixFile::Read(std::span<std::byte> to, std::uint64_t offset) {
   if (offset > kMaxOffset) return Fail(EINVAL);

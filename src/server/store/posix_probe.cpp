@@ -238,6 +238,10 @@ Result<void> PosixStore::WouldRename(const Credentials& who, const FileRef& dire
 Result<void> PosixStore::ProbeReplace(const Place& from, const Place& to, std::uint32_t flags) {
   const bool exchange = flags == RENAME_EXCHANGE;
   const auto busy = [](Errno error) { return Fail(error.value == EXDEV ? EBUSY : error.value); };
+  // Both directories are searched before either name is looked at.
+  for (const Place* place : {&from, &to}) {
+    if (auto search = MayAccess(place->directory.fd, X_OK); !search) return search;
+  }
   const auto old_fd = export_->OpenChild(from.directory, from.name);
   if (!old_fd) return busy(old_fd.error());
   const auto new_fd = export_->OpenChild(to.directory, to.name);

@@ -25,6 +25,14 @@ Result<void> Done(int result) {
   return {};
 }
 
+// One that takes more than one system call: it is checked as a whole first, so that it is not refused half
+// done.
+bool IsCombined(const AttrChange& change) {
+  return change.Has(attr_mask::kUid | attr_mask::kGid) + change.Has(attr_mask::kMode) +
+             change.Has(attr_mask::kSize) + change.Has(kTimes) >
+         1;
+}
+
 }  // namespace
 
 Result<void> CheckNodeMode(std::uint32_t mode) {
@@ -261,6 +269,9 @@ Result<Attr> PosixStore::GetAttr(const Credentials& who, const FileRef& file) {
 }
 
 Result<Attr> PosixStore::SetAttr(const Credentials& who, const FileRef& file, const AttrChange& change) {
+  if (IsCombined(change)) {
+    if (auto would = WouldSetAttr(who, file, change); !would) return tl::unexpected(would.error());
+  }
   const auto target = Reach(who, file, Purpose::kChange);
   if (!target) return tl::unexpected(target.error());
   const int fd = target->file.fd;
