@@ -61,6 +61,12 @@ std::optional<ProcessRecord> ProcessTable::Find(const ProcessKey& key) const {
   return found->second;
 }
 
+std::optional<ProcessKey> ProcessTable::ProcessNumbered(pid_t tgid) const {
+  std::lock_guard lock(mutex_);
+  auto found = processes_.find(tgid);
+  return found == processes_.end() ? std::nullopt : std::optional(found->second.key);
+}
+
 ProcessRecord ProcessTable::Store(ProcessRecord fresh) {
   std::lock_guard lock(mutex_);
   auto found = processes_.find(fresh.key.tgid);

@@ -55,6 +55,7 @@ class ProcessTable {
   std::optional<ProcessKey> ProcessOf(const TaskStat& stat) const;
 
   std::optional<ProcessRecord> Find(const ProcessKey& key) const;
+  std::optional<ProcessKey> ProcessNumbered(pid_t tgid) const;
   // Stores what was read of a process. A record that says the same image is kept: it may have seen more.
   ProcessRecord Store(ProcessRecord fresh);
   void SetOwn(const ProcessKey& key, const ImageId& image, const OwnId& own);

@@ -264,6 +264,10 @@ void IdentityResolver::Impl::Pin(const ProcessKey& process, const Guid& guid, Ep
   book_.Pin(process, guid, epoch, version);
 }
 
+void IdentityResolver::Impl::Pin(pid_t pid, const Guid& guid, Epoch epoch) {
+  if (std::optional<ProcessKey> process = table_.ProcessNumbered(pid)) Pin(*process, guid, epoch);
+}
+
 IdentityResolver::Counters IdentityResolver::Impl::Count() const {
   return {.fast_hits = fast_hits_.load(kRelaxed),
           .slow = slow_.load(kRelaxed),
@@ -298,6 +302,9 @@ std::optional<Registration> IdentityResolver::RegistrationOf(pid_t tid) const {
 }
 void IdentityResolver::Pin(const ProcessKey& process, const Guid& guid, Epoch epoch) {
   impl_->Pin(process, guid, epoch);
+}
+void IdentityResolver::Pin(pid_t pid, const Guid& guid, Epoch epoch) {
+  impl_->Pin(pid, guid, epoch);
 }
 void IdentityResolver::Fence(const Guid& guid, Epoch epoch, std::optional<InstanceVersion> version,
                              Instant acked_at) {

@@ -84,6 +84,10 @@ class IdentityResolver {
   // The server granted `epoch` to this process, named by pid and start of the request's Resolution: it
   // belongs to it for good.
   void Pin(const ProcessKey& process, const Guid& guid, Epoch epoch);
+  // As above, for the process that was resolved last under this number; nothing happens if there is none. A
+  // pin counts only for its GUID, so a later process of the same number is concerned only if it carries the
+  // same id.
+  void Pin(pid_t pid, const Guid& guid, Epoch epoch);
 
   // This node acknowledges the fence of `epoch` at `acked_at`. In force before the scan for double-forked
   // children begins, and when this returns. A fence of an epoch not above one already fenced changes nothing.

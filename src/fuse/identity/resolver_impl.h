@@ -27,6 +27,7 @@ class IdentityResolver::Impl {
   Result<> Unregister(uid_t caller_uid, pid_t caller_tid, pid_t pid);
   std::optional<Registration> RegistrationOf(pid_t tid) const;
   void Pin(const ProcessKey& process, const Guid& guid, Epoch epoch);
+  void Pin(pid_t pid, const Guid& guid, Epoch epoch);
   void Fence(const std::vector<EpochBook::Incarnation>& fenced, Instant acked_at);
   void FenceAll(Instant now) { Fence(book_.Unfenced(), now); }
   std::vector<std::pair<Guid, Epoch>> Sweep();

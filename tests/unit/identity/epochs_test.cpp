@@ -26,6 +26,18 @@ TEST_F(Epochs, PinnedProcessBelongsToItsEpochForGood) {
   ExpectFenced(10);
 }
 
+TEST_F(Epochs, PinByNumberMeansTheProcessResolvedLast) {
+  // Rule T7
+  proc_.Add(10, 5, 100, {kX});
+  resolver_.Pin(10, kGuidX, Epoch{2});  // nobody was resolved under this number
+  ExpectMember(10, kGuidX, 0);
+  resolver_.Pin(10, kGuidX, Epoch{3});
+  ExpectMember(10, kGuidX, 3);
+  proc_.Exit(10);
+  proc_.Add(10, 5, 300, {kX});
+  ExpectMember(10, kGuidX, 0);
+}
+
 TEST_F(Epochs, DescendantsBelongToTheirAncestorsEpoch) {
   // Rule T7
   proc_.Add(10, 5, 100, {kX});
