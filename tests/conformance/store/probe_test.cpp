@@ -131,7 +131,7 @@ class World {
   void Clear(const std::string& top) {
     BecomeServer();
     const auto path = bench_.Dir() / top;
-    ::chmod(path.c_str(), 0700);
+    for (const auto& directory : {path, path / "full", path / "empty"}) ::chmod(directory.c_str(), 0700);
     if (::geteuid() == 0) {
       SetFlag(path, FS_IMMUTABLE_FL | FS_APPEND_FL, false);
       ::chmod(path.c_str(), 0700);
