@@ -3,6 +3,8 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/syslog_sink.h>
+#include <syslog.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -45,6 +47,13 @@ bool Open(const std::string& program, const std::string& file, spdlog::level::le
 } catch (const spdlog::spdlog_ex&) {
   if (errno == 0) errno = EIO;
   return false;
+}
+
+void OpenSyslog(const std::string& program, spdlog::level::level_enum level) {
+  auto sink = std::make_shared<spdlog::sinks::syslog_sink_mt>(program, LOG_PID, LOG_DAEMON, false);
+  auto logger = std::make_shared<spdlog::logger>(program, std::move(sink));
+  logger->set_level(level);
+  spdlog::set_default_logger(std::move(logger));
 }
 
 void Flush() { spdlog::default_logger_raw()->flush(); }

@@ -33,6 +33,8 @@ void Critical(spdlog::format_string_t<Args...> format, Args&&... args) {
 // Call once from main before the first line. `file` empty: stderr. Returns false, with errno set, if the file cannot be
 // opened.
 bool Open(const std::string& program, const std::string& file, spdlog::level::level_enum level);
+// The same to syslog(3), for a daemon without stderr.
+void OpenSyslog(const std::string& program, spdlog::level::level_enum level);
 void Flush();
 
 }  // namespace baton::log

@@ -1,23 +1,21 @@
-// The ioctls of a mount's root directory by which `baton register` gives a process its app instance (rule I2
-// a): the way for callers whom the kernel lets set no user xattr there. An ABI between two of our programs:
-// numbers and layout never change.
+// The ioctl on a mount's root directory by which `baton register` registers an app instance (rule I2 a), for
+// callers who may not set an xattr there. The program's side and the mount's; a value.
 #pragma once
 
-#include <linux/ioctl.h>
+#include <sys/ioctl.h>
 
 #include <cstdint>
 
 namespace baton {
 
-// Texts as in rules I3 and I4, ended by NUL. A text without a NUL is EINVAL.
-struct RegisterRequest {
-  char guid[40];
-  char version[44];  // empty: none
-  std::int32_t pid;  // in the mount's pid namespace; 0: the caller
+// Texts end with a zero byte and may be shorter than their room.
+struct RegisterIoctl {
+  char guid[40];     // empty: end the registration instead
+  char version[44];  // HIGH.LOW; empty: none
+  std::int32_t pid;  // 0: the caller
 };
-static_assert(sizeof(RegisterRequest) == 88);
+static_assert(sizeof(RegisterIoctl) == 88);
 
-inline constexpr unsigned long kRegisterIoctl = _IOW('B', 1, RegisterRequest);
-inline constexpr unsigned long kUnregisterIoctl = _IOW('B', 2, RegisterRequest);  // only `pid` counts
+inline constexpr unsigned long kRegisterIoctl = _IOW('B', 0x42, RegisterIoctl);
 
 }  // namespace baton

@@ -1,6 +1,6 @@
-// Going to the background in the way mount(8) and people expect: the command returns when the mount is usable, or says what
-// is wrong; what stays behind has no terminal, no standard files and no directory of the caller's. One thread; before any
-// other thread is started.
+// Going to the background in the way mount(8) and people expect: the command returns when the mount is
+// usable, or says what is wrong; what stays behind has no terminal, no standard files and no directory of the
+// caller's. One thread; before any other thread is started.
 #pragma once
 
 #include <string>
@@ -11,7 +11,8 @@ namespace baton {
 
 class Daemon {
  public:
-  // Forks. Returns in the child; the parent waits for Ready or Failed and exits with 0 or 1, printing what Failed said.
+  // Forks. Returns in the child; the parent waits for Ready or Failed and exits with 0 or 1, printing what
+  // Failed said.
   static Daemon Start();
 
   Daemon(Daemon&&) = default;

@@ -1,23 +1,19 @@
 #include "fuse/kernel/inode_table.h"
 
-
-
 #include "base/check.h"
 #include "fuse/kernel/fuse_api.h"
 
 namespace baton {
 
-bool Inode::PagesStillValid(std::uint64_t change, const Attr& attr) {
+std::optional<KnownPages> Inode::Pages() const {
   std::lock_guard lock(mutex_);
-  const bool valid = pages_ && pages_->change == change && pages_->size == attr.size && pages_->mtime == attr.mtime;
-  pages_ = KnownPages{change, attr.size, attr.mtime};
-  return valid;
+  return pages_;
 }
 
-bool Inode::PagesStillValid(std::uint64_t change) {
+void Inode::SetPages(const KnownPages& pages) {
   std::lock_guard lock(mutex_);
-  if (!pages_) return false;
-  return std::exchange(pages_->change, change) == change;
+  const bool older = pages_ && pages_->generation == pages.generation && pages_->change > pages.change;
+  if (!older) pages_ = pages;
 }
 
 void Inode::BeginClose() {

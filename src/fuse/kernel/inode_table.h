@@ -1,7 +1,8 @@
-// The inodes that the kernel knows: one per file that it has looked up, named to the kernel by the inode's address. An inode
-// that an incarnation had open when it was fenced is *retired* (rule C3): the kernel may still hold dirty pages of it that
-// nothing can attribute, so a later lookup of the same file gets another inode and every page-cache write to the retired one
-// is refused. No I/O here. Any thread; the table's mutex is a leaf.
+// The inodes that the kernel knows: one per file that it has looked up, named to the kernel by the inode's
+// address. An inode that an incarnation had open when it was fenced is *retired* (rule C3): the kernel may
+// still hold dirty pages of it that nothing can attribute, so a later lookup of the same file gets another
+// inode and every page-cache write to the retired one is refused. No I/O here. Any thread; the table's mutex
+// is a leaf.
 #pragma once
 
 #include <atomic>
@@ -17,9 +18,19 @@
 
 #include "base/attr.h"
 #include "base/file_ref.h"
+#include "fuse/client/call.h"
 #include "fuse/client/unique_function.h"
 
 namespace baton {
+
+// A state of a file's data, as an answer of batond gives it.
+struct KnownPages {
+  client::Generation generation{};  // a change counter counts within a session
+  std::uint64_t change = 0;
+  std::uint64_t size = 0;
+  Timestamp mtime;
+  friend bool operator==(const KnownPages&, const KnownPages&) = default;
+};
 
 class Inode : public std::enable_shared_from_this<Inode> {
  public:
@@ -31,11 +42,10 @@ class Inode : public std::enable_shared_from_this<Inode> {
   std::uint64_t FateKey() const { return std::hash<FileRef>()(file_); }
   bool Retired() const { return retired_; }
 
-  // Whether the pages that the kernel may keep from before are those of `change` and `attr`, as an open's answer says it; and
-  // from now on these are what is known (rule C1).
-  bool PagesStillValid(std::uint64_t change, const Attr& attr);
-  // The same for a lock's answer, which has no attributes.
-  bool PagesStillValid(std::uint64_t change);
+  // What the pages that the kernel has of the file are at least as new as (rule C1).
+  std::optional<KnownPages> Pages() const;
+  // Requires that the kernel dropped what was older: it has finished the open, or an invalidation.
+  void SetPages(const KnownPages& pages);
 
   // Closes that are on their way (rule O5): a flushed handle usually goes, a released one does.
   void BeginClose();
@@ -55,12 +65,7 @@ class Inode : public std::enable_shared_from_this<Inode> {
   std::atomic<bool> retired_ = false;
   std::atomic<bool> locked_ = false;
 
-  std::mutex mutex_;
-  struct KnownPages {
-    std::uint64_t change;
-    std::uint64_t size;
-    Timestamp mtime;
-  };
+  mutable std::mutex mutex_;
   std::optional<KnownPages> pages_;
   int closing_ = 0;
   std::vector<UniqueFunction<void()>> when_closed_;
@@ -104,7 +109,7 @@ class InodeTable {
 
   mutable std::mutex mutex_;
   std::shared_ptr<Inode> root_;
-  std::unordered_map<FileRef, Inode*> by_file_;            // none of them retired
+  std::unordered_map<FileRef, Inode*> by_file_;          // none of them retired
   std::unordered_map<std::uint64_t, Inode*> by_number_;  // the same inodes
   std::size_t size_ = 0;
 };

@@ -6,7 +6,8 @@ namespace baton {
 
 void KernelReply::DropUnanswered() {
   if (request_ == nullptr) return;
-  log::Error("internal error: a request of the kernel was dropped unanswered; it gets EIO. Please report this");
+  log::Error(
+      "internal error: a request of the kernel was dropped unanswered; it gets EIO. Please report this");
   fuse_reply_err(Take(), EIO);
 }
 

@@ -1,8 +1,9 @@
-// KernelReply: the duty to answer one request of the kernel, exactly once. Move-only: whoever has it must answer; dropping it
-// unanswered is a bug, answered with EIO so that no program hangs, and logged. Any thread, one at a time.
+// KernelReply: the duty to answer one request of the kernel, exactly once. Move-only: whoever has it must
+// answer; dropping it unanswered is a bug, answered with EIO so that no program hangs, and logged. Any
+// thread, one at a time.
 //
-// Answers return false if the kernel did not want the reply any more (the program was interrupted before it was read): an
-// open or a lookup count that the reply granted does not exist then (rule O6).
+// Answers return false if the kernel did not want the reply any more (the program was interrupted before it
+// was read): an open or a lookup count that the reply granted does not exist then (rule O6).
 #pragma once
 
 #include <cstddef>

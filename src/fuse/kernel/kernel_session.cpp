@@ -31,7 +31,8 @@ bool StillMounted(fuse_session* session) {
 bool RunFusermount(const std::string& mount_point) {
   const char* arguments[] = {"fusermount3", "-u", "-q", "-z", "--", mount_point.c_str(), nullptr};
   pid_t pid = 0;
-  if (posix_spawnp(&pid, arguments[0], nullptr, nullptr, const_cast<char**>(arguments), environ) != 0) return false;
+  if (posix_spawnp(&pid, arguments[0], nullptr, nullptr, const_cast<char**>(arguments), environ) != 0)
+    return false;
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
@@ -40,7 +41,11 @@ bool RunFusermount(const std::string& mount_point) {
 
 }  // namespace
 
-KernelSession::~KernelSession() { Stop(); }
+KernelSession::~KernelSession() {
+  if (session_ == nullptr) return;
+  Stop();
+  fuse_session_destroy(session_);
+}
 
 Result<> KernelSession::Mount(const std::string& mount_point, const std::vector<std::string>& options,
                               const fuse_lowlevel_ops& operations, void* userdata) {
@@ -112,9 +117,10 @@ void KernelSession::Detach() {
 }
 
 void KernelSession::Stop() {
-  if (session_ == nullptr) return;
+  if (session_ == nullptr || std::exchange(stopped_, true)) return;
   fuse_session_exit(session_);
-  // A thread that was just before its read when the signal came goes on to wait there: so again, until all have ended.
+  // A thread that was just before its read when the signal came goes on to wait there: so again, until all
+  // have ended.
   while (running_ > 0) {
     for (std::thread& thread : threads_) pthread_kill(thread.native_handle(), kWakeSignal);
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -122,7 +128,6 @@ void KernelSession::Stop() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   fuse_session_unmount(session_);
-  fuse_session_destroy(std::exchange(session_, nullptr));
 }
 
 }  // namespace baton

@@ -1,8 +1,9 @@
-// KernelSession: the mount's connection to the kernel: mounts, receives requests on a few threads, unmounts. It knows no file
-// operation; those come as libfuse's table. Handlers run on the receiving threads and must not block: a thread that waits
-// could be the one that must answer the WRITE it waits for (rule I6).
+// KernelSession: the mount's connection to the kernel: mounts, receives requests on a few threads, unmounts.
+// It knows no file operation; those come as libfuse's table. Handlers run on the receiving threads and must
+// not block: a thread that waits could be the one that must answer the WRITE it waits for (rule I6).
 //
-// Threads: everything is called by main, except Fuse(), which gives the session for notifications to any thread.
+// Threads: everything is called by main, except Fuse(), which gives the session for notifications to any
+// thread.
 #pragma once
 
 #include <atomic>
@@ -28,8 +29,8 @@ class KernelSession {
   KernelSession(const KernelSession&) = delete;
   KernelSession& operator=(const KernelSession&) = delete;
 
-  // Mounts at `mount_point`. `options` as after mount's -o. `userdata` is what handlers get from fuse_req_userdata. Says on
-  // stderr what libfuse finds wrong.
+  // Mounts at `mount_point`. `options` as after mount's -o. `userdata` is what handlers get from
+  // fuse_req_userdata. Says on stderr what libfuse finds wrong.
   Result<> Mount(const std::string& mount_point, const std::vector<std::string>& options,
                  const fuse_lowlevel_ops& operations, void* userdata);
   void StartThreads();
@@ -42,10 +43,11 @@ class KernelSession {
   bool Ended() const { return ended_; }
   int EndedEvent() const { return ended_event_.Get(); }
 
-  // Takes the mount out of the name space, programs that use it keep it until they are done (MNT_DETACH). Nothing happens if
-  // it was unmounted already.
+  // Takes the mount out of the name space, programs that use it keep it until they are done (MNT_DETACH).
+  // Nothing happens if it was unmounted already.
   void Detach();
-  // Ends the receiving threads, whether or not the kernel is done, and closes the connection.
+  // Ends the receiving threads, whether or not the kernel is done, and closes the connection. Replies may
+  // still be given, to nobody, until this is destroyed.
   void Stop();
 
   fuse_session* Fuse() const { return session_; }
@@ -63,6 +65,7 @@ class KernelSession {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool usable_ = false;
+  bool stopped_ = false;
 };
 
 }  // namespace baton

@@ -10,6 +10,7 @@ namespace baton {
 std::uint64_t OpenTable::Add(std::shared_ptr<Open> open) {
   Open* const key = open.get();
   std::lock_guard lock(mutex_);
+  if (IsGone(*open)) open->dead = true;
   opens_.emplace(key, std::move(open));
   return reinterpret_cast<std::uint64_t>(key);
 }
@@ -38,9 +39,23 @@ std::vector<std::shared_ptr<Open>> OpenTable::Kill(Condition condition) {
 }
 
 std::vector<std::shared_ptr<Open>> OpenTable::KillIncarnation(const Guid& guid, Epoch epoch) {
-  return Kill([&](const Open& open) {
-    return open.incarnation && open.incarnation->guid == guid && Raw(open.incarnation->epoch) <= Raw(epoch);
-  });
+  {
+    std::lock_guard lock(mutex_);
+    Epoch& fenced = fenced_[guid];
+    if (Raw(fenced) < Raw(epoch)) fenced = epoch;
+  }
+  return Kill([&](const Open& open) { return IsGone(open); });
+}
+
+bool OpenTable::IsGone(const Open& open) const {
+  if (open.generation < oldest_live_) return true;
+  if (!open.incarnation) return false;
+  if (open.incarnation->guid.is_nil()) {
+    return std::any_of(fenced_.begin(), fenced_.end(),
+                       [&](const auto& entry) { return entry.second == open.incarnation->epoch; });
+  }
+  const auto found = fenced_.find(open.incarnation->guid);
+  return found != fenced_.end() && Raw(open.incarnation->epoch) <= Raw(found->second);
 }
 
 std::vector<std::shared_ptr<Open>> OpenTable::KillHandles(client::Generation generation,
@@ -50,7 +65,11 @@ std::vector<std::shared_ptr<Open>> OpenTable::KillHandles(client::Generation gen
 }
 
 std::vector<std::shared_ptr<Open>> OpenTable::KillSessionsBefore(client::Generation generation) {
-  return Kill([&](const Open& open) { return open.generation < generation; });
+  {
+    std::lock_guard lock(mutex_);
+    oldest_live_ = std::max(oldest_live_, generation);
+  }
+  return Kill([&](const Open& open) { return IsGone(open); });
 }
 
 std::vector<int> OpenTable::PidsOf(const Inode& inode) const {

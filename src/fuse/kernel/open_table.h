@@ -1,11 +1,13 @@
-// The open files of the mount: what the kernel calls a file handle is the address of an Open. An Open whose incarnation was
-// fenced, whose session was lost or which batond revoked is *dead*: everything through it is ESTALE, here and without asking
-// (rule T6); it goes when the kernel releases it. Any thread; the table's mutex is a leaf.
+// The open files of the mount: what the kernel calls a file handle is the address of an Open. An Open whose
+// incarnation was fenced, whose session was lost or which batond revoked is *dead*: everything through it is
+// ESTALE, here and without asking (rule T6); it goes when the kernel releases it. Any thread; the table's
+// mutex is a leaf.
 #pragma once
 
 #include <fcntl.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -20,9 +22,10 @@
 
 namespace baton {
 
-// The incarnation that an open belongs to (rule I7).
+// The incarnation that an open belongs to (rule I7). batond never gives a number of an epoch twice, to no
+// instance.
 struct Incarnation {
-  Guid guid{};
+  Guid guid{};  // nil: batond found the instance at the file (rule I2 d) and told only the epoch
   Epoch epoch{};
 };
 
@@ -33,35 +36,46 @@ struct Open : std::enable_shared_from_this<Open> {
   std::optional<Incarnation> incarnation;  // none: opened without an instance
   int pid = 0;                             // who opened it, in the mount's pid namespace
   int flags = 0;                           // open(2)
+  KnownPages pages;                        // as the open found the file
+  std::atomic<bool> pages_set = false;
   std::atomic<bool> dead = false;
   std::atomic<bool> closing = false;  // counted in Inode::BeginClose
 
+  // From the first request through the handle: it proves that the kernel has finished the open (rule C1).
+  void NotePages() {
+    if (!pages_set.exchange(true)) inode->SetPages(pages);
+  }
   bool Writable() const { return (flags & O_ACCMODE) != O_RDONLY; }
 };
 
 class OpenTable {
  public:
-  // The number for fuse_file_info::fh.
+  // The number for fuse_file_info::fh. An open that was granted to an incarnation, or by a session, that is
+  // gone meanwhile is dead at once.
   std::uint64_t Add(std::shared_ptr<Open> open);
   // Requires a number from Add that was not removed.
   static std::shared_ptr<Open> Get(std::uint64_t number);
   std::shared_ptr<Open> Remove(std::uint64_t number);
 
   // These mark what they return dead; what was dead before is not returned.
-  // Every open of the incarnation with this guid, up to and with `epoch`.
+  // Every open of the incarnation, and of earlier ones with this guid.
   std::vector<std::shared_ptr<Open>> KillIncarnation(const Guid& guid, Epoch epoch);
-  std::vector<std::shared_ptr<Open>> KillHandles(client::Generation generation, std::span<const HandleId> handles);
+  std::vector<std::shared_ptr<Open>> KillHandles(client::Generation generation,
+                                                 std::span<const HandleId> handles);
   std::vector<std::shared_ptr<Open>> KillSessionsBefore(client::Generation generation);
 
   // Who has the inode open.
   std::vector<int> PidsOf(const Inode& inode) const;
 
  private:
+  bool IsGone(const Open& open) const;
   template <class Condition>
   std::vector<std::shared_ptr<Open>> Kill(Condition condition);
 
   mutable std::mutex mutex_;
   std::unordered_map<Open*, std::shared_ptr<Open>> opens_;
+  std::map<Guid, Epoch> fenced_;  // of each instance the last one
+  client::Generation oldest_live_{};
 };
 
 }  // namespace baton

@@ -11,11 +11,13 @@ namespace {
 
 using Problem = std::optional<std::string>;  // nothing: all is well
 
-// --- Values ---------------------------------------------------------------------------------------------------------
+// --- Values
+// ---------------------------------------------------------------------------------------------------------
 
 std::optional<double> ParseSeconds(std::string_view text) {
   double value = 0;
-  auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  auto [stop, error] =
+      std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
   constexpr double kMost = 1e9;
   const bool whole = error == std::errc() && stop == text.data() + text.size();
   if (!whole || !std::isfinite(value) || value < 0 || value > kMost) return std::nullopt;
@@ -69,7 +71,8 @@ Problem SetUnidentified(std::string_view value, bool& anonymous) {
   return std::nullopt;
 }
 
-// --- The table of options -------------------------------------------------------------------------------------------
+// --- The table of options
+// -------------------------------------------------------------------------------------------
 
 struct ValueOption {
   std::string_view name;
@@ -83,24 +86,30 @@ constexpr ValueOption kValueOptions[] = {
     {"op_timeout", [](View n, View v, MountOptions& o) { return SetDuration(n, v, o.op_timeout); }},
     {"log", [](View n, View v, MountOptions& o) { return SetText(n, v, o.log_file); }},
     {"log_level", [](View, View v, MountOptions& o) { return SetLogLevel(v, o.log_level); }},
-    {"unidentified", [](View, View v, MountOptions& o) { return SetUnidentified(v, o.unidentified_anonymous); }},
+    {"unidentified",
+     [](View, View v, MountOptions& o) { return SetUnidentified(v, o.unidentified_anonymous); }},
     {"id_variable", [](View n, View v, MountOptions& o) { return SetVariable(n, v, o.instance_variable); }},
-    {"version_variable", [](View n, View v, MountOptions& o) { return SetVariable(n, v, o.version_variable); }},
-    {"takeover_variable", [](View n, View v, MountOptions& o) { return SetVariable(n, v, o.takeover_variable); }},
+    {"version_variable",
+     [](View n, View v, MountOptions& o) { return SetVariable(n, v, o.version_variable); }},
+    {"takeover_variable",
+     [](View n, View v, MountOptions& o) { return SetVariable(n, v, o.takeover_variable); }},
     {"attr_timeout", [](View n, View v, MountOptions& o) { return SetSeconds(n, v, o.attr_timeout); }},
     {"entry_timeout", [](View n, View v, MountOptions& o) { return SetSeconds(n, v, o.entry_timeout); }},
 };
 
 // Words of mount(2), as libfuse passes them on; the last of a contradicting pair wins there.
-constexpr View kKernelWords[] = {"ro",    "rw",   "suid",    "nosuid",     "dev",     "nodev",        "exec",
-                                 "noexec", "sync", "async",  "dirsync",    "noatime", "nodiratime", "auto_unmount"};
+constexpr View kKernelWords[] = {"ro",      "rw",      "suid",       "nosuid",      "dev",
+                                 "nodev",   "exec",    "noexec",     "sync",        "async",
+                                 "dirsync", "noatime", "nodiratime", "auto_unmount"};
 constexpr View kKernelPrefixes[] = {"context=", "fscontext=", "defcontext=", "rootcontext="};
 
-// Words of fstab(5) and mount(8) that are not for the file system, and kernel words that are the default anyway.
-constexpr View kIgnoredWords[] = {"defaults", "auto",     "noauto",     "user",     "nouser",  "users",       "owner",
-                                  "group",    "_netdev",  "nofail",     "relatime", "norelatime", "strictatime",
-                                  "nostrictatime", "lazytime", "nolazytime", "atime", "diratime", "mand", "nomand",
-                                  "silent",   "loud",     "iversion",   "noiversion", "_rnetdev"};
+// Words of fstab(5) and mount(8) that are not for the file system, and kernel words that are the default
+// anyway.
+constexpr View kIgnoredWords[] = {"defaults",   "auto",       "noauto",      "user",          "nouser",
+                                  "users",      "owner",      "group",       "_netdev",       "nofail",
+                                  "relatime",   "norelatime", "strictatime", "nostrictatime", "lazytime",
+                                  "nolazytime", "atime",      "diratime",    "mand",          "nomand",
+                                  "silent",     "loud",       "iversion",    "noiversion",    "_rnetdev"};
 
 template <class List>
 bool Contains(const List& list, View word) {
@@ -109,14 +118,15 @@ bool Contains(const List& list, View word) {
 
 bool IsIgnored(View word) {
   const bool prefixed = word.starts_with("x-") || word.starts_with("X-") || word.starts_with("comment=") ||
-                        word.starts_with("user=") || word.starts_with("uhelper=") || word.starts_with("helper=");
+                        word.starts_with("user=") || word.starts_with("uhelper=") ||
+                        word.starts_with("helper=");
   return prefixed || Contains(kIgnoredWords, word);
 }
 
 bool SetKernelWord(View word, MountOptions& options) {
-  const bool known = Contains(kKernelWords, word) ||
-                     std::any_of(std::begin(kKernelPrefixes), std::end(kKernelPrefixes),
-                                 [&](View prefix) { return word.starts_with(prefix); });
+  const bool known =
+      Contains(kKernelWords, word) || std::any_of(std::begin(kKernelPrefixes), std::end(kKernelPrefixes),
+                                                  [&](View prefix) { return word.starts_with(prefix); });
   if (!known) return false;
   if (word == "ro" || word == "rw") options.read_only = word == "ro";
   if (word == "suid" || word == "nosuid") options.suid = word == "suid";
@@ -159,7 +169,8 @@ Problem SetOptionList(View list, Unknown unknown, MountOptions& options) {
   return std::nullopt;
 }
 
-// --- The command line -----------------------------------------------------------------------------------------------
+// --- The command line
+// -----------------------------------------------------------------------------------------------
 
 class CommandLine {
  public:
@@ -200,7 +211,8 @@ class CommandLine {
   }
 
   Problem TakeFlags(View word) {
-    if (word != "-f" && word != "--foreground") return fmt::format("unknown flag '{}'; see batonfs --help", word);
+    if (word != "-f" && word != "--foreground")
+      return fmt::format("unknown flag '{}'; see batonfs --help", word);
     options_.foreground = true;
     return std::nullopt;
   }
@@ -232,11 +244,13 @@ class CommandLine {
   }
 
   Problem TakePlaces() {
-    if (places_.empty()) return std::string("which server? Usage: batonfs HOST[:PORT] MOUNTPOINT [-o option,...]");
+    if (places_.empty())
+      return std::string("which server? Usage: batonfs HOST[:PORT] MOUNTPOINT [-o option,...]");
     if (places_.size() == 1) {
       return fmt::format("where to? Usage: batonfs {} MOUNTPOINT [-o option,...]", places_[0]);
     }
-    if (places_.size() > 2) return fmt::format("'{}': one server list and one mount point are enough", places_[2]);
+    if (places_.size() > 2)
+      return fmt::format("'{}': one server list and one mount point are enough", places_[2]);
     options_.servers = places_[0];
     options_.mount_point = places_[1];
     return std::nullopt;

@@ -1,6 +1,7 @@
-// The command line of the mount, as a value: `batonfs HOST[:PORT][,HOST2...] MOUNTPOINT [-f] [-o opt,...]`, and as mount(8)
-// calls its helpers: `mount.batonfs SPEC DIR [-sfnv] [-N namespace] [-o options] [-t type]`. It does not look at the world:
-// defaults that need the host name or the mount point's real path are filled in by main. Any thread.
+// The command line of the mount, as a value: `batonfs HOST[:PORT][,HOST2...] MOUNTPOINT [-f] [-o opt,...]`,
+// and as mount(8) calls its helpers: `mount.batonfs SPEC DIR [-sfnv] [-N namespace] [-o options] [-t type]`.
+// It does not look at the world: defaults that need the host name or the mount point's real path are filled
+// in by main. Any thread.
 #pragma once
 
 #include <string>
@@ -35,13 +36,13 @@ struct MountOptions {
   std::string instance_variable = "APP_INSTANCE_ID";
   std::string version_variable = "APP_INSTANCE_VERSION";
   std::string takeover_variable = "APP_INSTANCE_TAKEOVER";
-  double attr_timeout = 0;   // seconds
-  double entry_timeout = 0;  // seconds
+  double attr_timeout = 0;                  // seconds
+  double entry_timeout = 0;                 // seconds
   std::vector<std::string> kernel_options;  // for mount(2), as libfuse knows them
 };
 
-// The options, or one line that says what is wrong and names the word it is about. `arguments` are those of main, the
-// program's name first: it decides which of the two command lines is meant.
+// The options, or one line that says what is wrong and names the word it is about. `arguments` are those of
+// main, the program's name first: it decides which of the two command lines is meant.
 tl::expected<MountOptions, std::string> ParseMountOptions(const std::vector<std::string>& arguments);
 
 std::string_view MountUsage();

@@ -1,6 +1,6 @@
-// The buffers in which requests of the kernel arrive. A WRITE's handler takes the buffer over, so that its data is neither
-// copied nor freed until batond has answered; the loop then goes on with another one from the pool. The pool: any thread.
-// The current buffer: each loop thread's own.
+// The buffers in which requests of the kernel arrive. A WRITE's handler takes the buffer over, so that its
+// data is neither copied nor freed until batond has answered; the loop then goes on with another one from the
+// pool. The pool: any thread. The current buffer: each loop thread's own.
 #pragma once
 
 #include <cstddef>
@@ -39,8 +39,8 @@ class CurrentRequestBuffer {
   // What libfuse made of it.
   void Set(void* memory) { memory_ = memory; }
 
-  // The buffer of the request that this thread is handling. Requires that it is a loop's thread and that nobody took the
-  // buffer yet.
+  // The buffer of the request that this thread is handling. Requires that it is a loop's thread and that
+  // nobody took the buffer yet.
   static RequestBuffer TakeOver();
 
  private:

@@ -15,7 +15,7 @@ constexpr std::chrono::seconds kIdleFor{10};
 
 WorkerPool::WorkerPool(std::string name, std::size_t most) : name_(std::move(name)), most_(most) {}
 
-WorkerPool::~WorkerPool() {
+void WorkerPool::Stop() {
   std::unique_lock lock(mutex_);
   stopping_ = true;
   wake_.notify_all();
@@ -23,7 +23,12 @@ WorkerPool::~WorkerPool() {
 }
 
 void WorkerPool::Post(Job job) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  if (stopping_ && threads_ == 0) {
+    lock.unlock();
+    job();
+    return;
+  }
   jobs_.push_back(std::move(job));
   if (jobs_.size() <= idle_) {
     wake_.notify_one();

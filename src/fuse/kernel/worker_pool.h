@@ -1,6 +1,7 @@
-// WorkerPool: threads for what may block (identity's slow path, invalidations, which make the kernel send dirty pages and wait
-// for them). Grows while every thread is busy, so that one blocked job does not hold up another's, and shrinks when idle;
-// bounded. Never for the work of READ or WRITE (rule I6). Post from any thread.
+// WorkerPool: threads for what may block (identity's slow path, invalidations, which make the kernel send
+// dirty pages and wait for them). Grows while every thread is busy, so that one blocked job does not hold up
+// another's, and shrinks when idle; bounded. Never for the work of READ or WRITE (rule I6). Post from any
+// thread.
 #pragma once
 
 #include <condition_variable>
@@ -19,12 +20,13 @@ class WorkerPool {
 
   // `name` (at most 15 bytes) is the threads' name. At most `most` threads.
   WorkerPool(std::string name, std::size_t most);
-  // Runs what is queued, then waits for the threads.
-  ~WorkerPool();
+  ~WorkerPool() { Stop(); }
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
   void Post(Job job);
+  // Runs what is queued, then waits for the threads. What is posted afterwards runs inside Post.
+  void Stop();
 
  private:
   void Run();

@@ -1,0 +1,47 @@
+#include <cstring>
+
+#include "base/register_ioctl.h"
+#include "fuse/ops/operations.h"
+#include "fuse/ops/registration.h"
+
+namespace baton::ops {
+namespace {
+
+template <std::size_t kRoom>
+std::string_view TextIn(const char (&field)[kRoom]) {
+  return {field, strnlen(field, kRoom)};
+}
+
+std::optional<Registration> RegistrationIn(const RegisterIoctl& wanted) {
+  const auto guid = ParseGuid(TextIn(wanted.guid));
+  if (!guid || wanted.pid < 0) return std::nullopt;
+  Registration registration{.guid = *guid, .version = std::nullopt, .pid = wanted.pid};
+  if (TextIn(wanted.version).empty()) return registration;
+  registration.version = ParseInstanceVersion(TextIn(wanted.version));
+  if (!registration.version) return std::nullopt;
+  return registration;
+}
+
+}  // namespace
+
+// `baton register`, on the root; there is no other ioctl.
+void Ioctl(fuse_req_t request, fuse_ino_t number, unsigned int command, void*, fuse_file_info*, unsigned,
+           const void* in, std::size_t in_size, std::size_t) {
+  Mount& mount = Mount::Of(request);
+  KernelReply reply(request);
+  if (number != FUSE_ROOT_ID || command != kRegisterIoctl || in_size != sizeof(RegisterIoctl)) {
+    reply.Error(ENOTTY);
+    return;
+  }
+  RegisterIoctl wanted;
+  std::memcpy(&wanted, in, sizeof wanted);
+  if (TextIn(wanted.guid).empty()) return UnregisterCaller(mount, std::move(reply), wanted.pid);
+  const auto registration = RegistrationIn(wanted);
+  if (!registration) {
+    reply.Error(EINVAL);
+    return;
+  }
+  RegisterCaller(mount, std::move(reply), *registration);
+}
+
+}  // namespace baton::ops

@@ -1,0 +1,70 @@
+#include "fuse/ops/lock.h"
+
+namespace baton::ops {
+namespace {
+
+using LockAnswer = client::Answer<Operation::kLock>;
+
+// A lock whose program did not hear of it, because it was interrupted.
+void Undo(Mount& mount, protocol::LockRequest lock, client::Generation generation) {
+  lock.mode = protocol::LockMode::kUnlock;
+  lock.wait = false;
+  client::CallOptions<Operation::kLock> call;
+  call.generation = generation;
+  mount.session.Call<Operation::kLock>(
+      lock, [](LockAnswer&&) {}, std::move(call));
+}
+
+void GrantToKernel(Mount& mount, KernelReply reply, const baton::Open& open,
+                   const protocol::LockRequest& lock) {
+  const bool heard = reply.Ok();
+  if (!heard && lock.mode != protocol::LockMode::kUnlock) Undo(mount, lock, open.generation);
+}
+
+// Rule C1: what others wrote before is seen by whoever has the lock.
+void Granted(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
+             const protocol::LockRequest& lock, std::uint64_t change) {
+  const auto pages = open->inode->Pages();
+  const bool pages_valid = pages && pages->generation == open->generation && pages->change == change;
+  if (lock.mode == protocol::LockMode::kUnlock || pages_valid) {
+    GrantToKernel(mount, std::move(reply), *open, lock);
+    return;
+  }
+  mount.notifier.Post([&mount, reply = std::move(reply), open, lock, change]() mutable {
+    mount.InvalidatePages(*open->inode);
+    KnownPages now = open->inode->Pages().value_or(open->pages);
+    now.generation = open->generation;
+    now.change = change;
+    open->inode->SetPages(now);
+    GrantToKernel(mount, std::move(reply), *open, lock);
+  });
+}
+
+}  // namespace
+
+void Lock(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
+          const protocol::LockRequest& lock) {
+  if (open->dead) {
+    reply.Error(ESTALE);
+    return;
+  }
+  open->NotePages();
+  if (lock.kind == protocol::LockKind::kRecord) open->inode->SetLocked();
+  client::CallOptions<Operation::kLock> call;
+  call.generation = open->generation;
+  call.late = [&mount, open, lock](LockAnswer&& answer) {
+    if (answer.reply && lock.mode != protocol::LockMode::kUnlock) Undo(mount, lock, open->generation);
+  };
+  mount.Call<Operation::kLock>(
+      std::move(reply), lock.wait ? WaitKind::kLock : WaitKind::kPlain, lock,
+      [&mount, open, lock](KernelReply to, LockAnswer&& answer) {
+        if (answer.reply) {
+          Granted(mount, std::move(to), open, lock, answer.reply->change);
+        } else {
+          to.Error(answer.reply.error().value);
+        }
+      },
+      std::move(call));
+}
+
+}  // namespace baton::ops

@@ -1,0 +1,150 @@
+#include "fuse/ops/mount.h"
+
+#include <cerrno>
+#include <climits>
+
+#include "fuse/ops/convert.h"
+
+namespace baton {
+namespace {
+
+// A handle of a living ancestor without an instance, a shell's redirection, is no stranger's (rule I7).
+std::vector<std::int32_t> AncestorsOf(const ProcReader& proc, pid_t pid) {
+  constexpr std::size_t kMost = 32;
+  std::vector<std::int32_t> ancestors;
+  while (ancestors.size() < kMost) {
+    const Result<TaskStat> stat = proc.ReadStat(pid);
+    if (!stat || stat->ppid <= 0) break;
+    pid = stat->ppid;
+    ancestors.push_back(pid);
+  }
+  return ancestors;
+}
+
+}  // namespace
+
+Mount::Mount(const MountOptions& mount_options, const Clock& boot_clock, const ProcReader& proc_reader,
+             client::Session& client_session, IdentityResolver& resolver, InodeTable& inode_table,
+             OpenTable& open_table)
+    : options(mount_options),
+      clock(boot_clock),
+      proc(proc_reader),
+      session(client_session),
+      identity(resolver),
+      inodes(inode_table),
+      opens(open_table),
+      pending(session, proc, opens, fates),
+      housekeeping(clock),
+      refusals(clock) {}
+
+Mount::~Mount() {
+  housekeeping.Stop();
+}
+
+void Mount::OnInterrupt(fuse_req_t request, void* token) {
+  Mount& mount = Of(request);
+  mount.pending.Interrupt(client::CallToken{reinterpret_cast<std::uint64_t>(token)});
+  mount.housekeeping.Hurry();
+}
+
+void Mount::Register(const KernelReply& reply, WaitKind kind, client::CallToken token,
+                     std::shared_ptr<Inode> inode) {
+  pending.Add(token, kind, reply.Context().pid, std::move(inode));
+  fuse_req_interrupt_func(reply.Request(), &Mount::OnInterrupt,
+                          reinterpret_cast<void*>(static_cast<std::uint64_t>(token)));
+}
+
+Who Mount::Looker(const KernelReply& reply) const {
+  const fuse_ctx& context = reply.Context();
+  Who caller;
+  caller.uid = context.uid;
+  caller.gid = context.gid;
+  caller.pid = context.pid;
+  if (context.uid != 0 && context.pid != 0) {
+    if (auto groups = SupplementaryGroups(proc, context.pid))
+      caller.groups.assign(groups->begin(), groups->end());
+  }
+  return caller;
+}
+
+int Mount::Identify(Purpose purpose, const Resolution& resolution, Who& caller) const {
+  using Kind = Resolution::Kind;
+  const bool writes = purpose == Purpose::kOpenWrite || purpose == Purpose::kChange;
+  caller.pid = resolution.pid;
+  caller.start = resolution.start;
+  caller.program = resolution.program;
+  switch (resolution.kind) {
+    case Kind::kAnonymous:
+      return 0;
+    case Kind::kInstance: {
+      const Membership& member = resolution.member;
+      caller.member = protocol::Member{.guid = member.guid,
+                                       .version = member.version,
+                                       .epoch = member.epoch,
+                                       .owner_uid = member.owner_uid,
+                                       .may_take_over = member.may_take_over};
+      if (purpose == Purpose::kOpenWrite) caller.ancestors = AncestorsOf(proc, resolution.pid);
+      return 0;
+    }
+    case Kind::kFenced:
+      return ESTALE;
+    case Kind::kUnidentified:
+      caller.identified = options.unidentified_anonymous;
+      return 0;
+    case Kind::kUnknown:
+      return writes ? EACCES : 0;
+    case Kind::kMalformed:
+      return EINVAL;
+  }
+  return EIO;
+}
+
+void Mount::PinCaller(const Who& caller, Epoch epoch) {
+  if (epoch == kNewEpoch || !caller.member || caller.member->epoch == epoch) return;
+  identity.Pin({caller.pid, caller.start}, caller.member->guid, epoch);
+}
+
+void Mount::BeginFence() {
+  ++fences_under_way_;
+}
+
+void Mount::EndFence() {
+  std::lock_guard lock(fences_mutex_);
+  --fences_under_way_;
+  fences_done_.notify_all();
+}
+
+void Mount::WaitForFences() {
+  std::unique_lock lock(fences_mutex_);
+  fences_done_.wait(lock, [this] { return fences_under_way_ == 0; });
+}
+
+std::shared_ptr<Inode> Mount::FillEntry(const protocol::NodeReply& node, const std::shared_ptr<Inode>& parent,
+                                        std::string_view name, fuse_entry_param& entry) {
+  auto inode = inodes.Remember(node.file, node.attr, parent, name);
+  entry = {};
+  entry.ino = inodes.NumberFor(*inode);
+  entry.attr = ToStat(node.attr);
+  entry.attr_timeout = options.attr_timeout;
+  entry.entry_timeout = options.entry_timeout;
+  return inode;
+}
+
+void Mount::ReplyEntry(KernelReply reply, const Result<protocol::NodeReply>& node,
+                       const std::shared_ptr<Inode>& parent, std::string_view name) {
+  if (!node) {
+    reply.Error(node.error().value);
+    return;
+  }
+  fuse_entry_param entry;
+  const auto inode = FillEntry(*node, parent, name, entry);
+  if (!reply.Entry(entry)) inodes.Forget(*inode, 1);
+}
+
+void Mount::InvalidatePages(const Inode& inode) {
+  // ENOENT: the kernel has forgotten the inode meanwhile, and its pages.
+  const int error = fuse_lowlevel_notify_inval_inode(kernel.Fuse(), inodes.NumberFor(inode), 0, 0);
+  if (error != 0 && error != -ENOENT) log::Debug("invalidating inode {}: errno {}", inode.Number(), -error);
+}
+
+}  // namespace baton

@@ -1,0 +1,126 @@
+#include <fcntl.h>
+
+#include "fuse/ops/handles.h"
+#include "fuse/ops/operations.h"
+
+namespace baton::ops {
+namespace {
+
+using OpenAnswer = client::Answer<Operation::kOpen>;
+constexpr Duration kCloseLimit = std::chrono::seconds(1);  // rule O5: closes already begun
+
+struct Attempt {
+  KernelReply reply;
+  fuse_file_info info{};
+  std::shared_ptr<Inode> inode;
+  Who caller;
+  bool last = false;  // no further attempt follows
+};
+
+void Send(Mount& mount, Attempt attempt);
+
+// Rule O5: once more when the closes that are on their way have ended, or after a while.
+void TryAgainAfterCloses(Mount& mount, Attempt attempt) {
+  struct Second {
+    Attempt attempt;
+    std::atomic<bool> begun = false;
+  };
+  auto inode = attempt.inode;
+  attempt.last = true;
+  auto second = std::make_shared<Second>(std::move(attempt));
+  const auto run_once = [&mount, second] {
+    if (!second->begun.exchange(true)) Send(mount, std::move(second->attempt));
+  };
+  UniqueFunction<void()> when_closed(run_once);
+  if (inode->WhenClosed(when_closed)) {
+    mount.housekeeping.After(kCloseLimit, run_once);
+  } else {
+    run_once();
+  }
+}
+
+void Grant(Mount& mount, Attempt attempt, const OpenAnswer& answer) {
+  mount.PinCaller(attempt.caller, answer.epoch);
+  auto open = MakeOpen(answer, attempt.caller, attempt.info.flags, attempt.inode);
+  attempt.info.fh = mount.opens.Add(open);
+  // Retired meanwhile: the kernel repeats the open and finds the file's new inode (rule C3).
+  if (open->dead || attempt.inode->Retired()) {
+    mount.opens.Remove(attempt.info.fh);
+    CloseHandle(mount, open->handle, open->generation);
+    attempt.reply.Error(ESTALE);
+    return;
+  }
+  FillOpenFlags(*open, attempt.info);
+  if (!attempt.reply.Open(attempt.info)) {
+    mount.opens.Remove(attempt.info.fh);
+    CloseHandle(mount, open->handle, open->generation);
+  }
+}
+
+void Answered(Mount& mount, Attempt attempt, const OpenAnswer& answer) {
+  mount.NoteFate(answer, attempt.inode->FateKey());
+  if (answer.reply) return Grant(mount, std::move(attempt), answer);
+  const int error = answer.reply.error().value;
+  const bool may_try_again = error == EBUSY && !attempt.last && mount.options.claim_wait == Duration(0);
+  if (may_try_again) return TryAgainAfterCloses(mount, std::move(attempt));
+  if (error == EBUSY) {
+    LogRefusal(mount, attempt.inode->File(), fmt::format("open of inode {}", attempt.inode->Number()),
+               attempt.inode->FateKey(), attempt.caller);
+  }
+  attempt.reply.Error(error);
+}
+
+client::CallOptions<Operation::kOpen> OptionsFor(Mount& mount, const std::shared_ptr<Inode>& inode,
+                                                 client::CallToken token) {
+  client::CallOptions<Operation::kOpen> call;
+  call.token = token;
+  call.late = [&mount, inode](OpenAnswer&& answer) {
+    if (answer.reply) CloseHandle(mount, answer.reply->handle, answer.generation);
+    mount.fates.Known(inode->FateKey());
+  };
+  return call;
+}
+
+void Send(Mount& mount, Attempt attempt) {
+  const client::CallToken token = mount.session.NewToken();
+  auto inode = attempt.inode;
+  mount.Register(attempt.reply, WaitKind::kClaim, token);
+  client::FateTable::Waiter go = [&mount, token, attempt = std::move(attempt)](Result<> fate) mutable {
+    if (!fate) {
+      mount.pending.Remove(token);
+      attempt.reply.Error(fate.error().value);
+      return;
+    }
+    const protocol::OpenRequest open{attempt.inode->File(), static_cast<std::uint32_t>(attempt.info.flags),
+                                     mount.options.claim_wait, attempt.caller};
+    KernelReply reply = std::move(attempt.reply);
+    auto call = OptionsFor(mount, attempt.inode, token);
+    mount.Call<Operation::kOpen>(
+        std::move(reply), WaitKind::kClaim, open,
+        [&mount, attempt = std::move(attempt)](KernelReply to, OpenAnswer&& answer) mutable {
+          attempt.reply = std::move(to);
+          Answered(mount, std::move(attempt), answer);
+        },
+        std::move(call));
+  };
+  if (mount.fates.Pass(inode->FateKey(), token, go)) go({});
+}
+
+}  // namespace
+
+void Open(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
+  Mount& mount = Mount::Of(request);
+  KernelReply reply(request);
+  auto inode = mount.inodes.Get(number);
+  if (inode->Retired()) {
+    reply.Error(ESTALE);
+    return;
+  }
+  const bool writes = (info->flags & O_ACCMODE) != O_RDONLY || (info->flags & O_TRUNC) != 0;
+  mount.WithCaller(std::move(reply), writes ? Purpose::kOpenWrite : Purpose::kOpenRead,
+                   [&mount, inode, info = *info](KernelReply to, Who caller) {
+                     Send(mount, Attempt{std::move(to), info, inode, std::move(caller)});
+                   });
+}
+
+}  // namespace baton::ops

@@ -1,0 +1,98 @@
+#include "fuse/ops/pending.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace baton {
+
+Pending::Pending(client::Session& session, const ProcReader& proc, const OpenTable& opens,
+                 client::FateTable& fates)
+    : session_(session), proc_(proc), opens_(opens), fates_(fates) {}
+
+void Pending::Add(client::CallToken token, WaitKind kind, pid_t tid, std::shared_ptr<Inode> inode) {
+  std::lock_guard lock(mutex_);
+  const bool added = entries_.emplace(token, Entry{kind, tid, false, std::move(inode)}).second;
+  if (added && (kind == WaitKind::kCachedWrite || kind == WaitKind::kFlush)) ++cached_or_flush_;
+}
+
+void Pending::Remove(client::CallToken token) {
+  Entry gone;  // its inode is let go of outside the mutex
+  std::lock_guard lock(mutex_);
+  const auto found = entries_.find(token);
+  if (found == entries_.end()) return;
+  gone = std::move(found->second);
+  entries_.erase(found);
+  if (gone.interrupted) --interrupted_;
+  if (gone.kind == WaitKind::kCachedWrite || gone.kind == WaitKind::kFlush) --cached_or_flush_;
+}
+
+void Pending::Interrupt(client::CallToken token) {
+  Candidate candidate{token, {}};
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = entries_.find(token);
+    if (found == entries_.end()) return;
+    if (!std::exchange(found->second.interrupted, true)) ++interrupted_;
+    candidate.entry = found->second;
+  }
+  Consider(candidate);
+}
+
+bool Pending::LinkIsLive() const {
+  return session_.State().state == client::LinkState::kLive;
+}
+
+bool Pending::Wanted() const {
+  std::lock_guard lock(mutex_);
+  return interrupted_ > 0 || cached_or_flush_ > 0;
+}
+
+void Pending::Poll() {
+  const bool link_is_live = LinkIsLive();
+  std::vector<Candidate> candidates;
+  {
+    std::lock_guard lock(mutex_);
+    if (interrupted_ == 0 && (link_is_live || cached_or_flush_ == 0)) return;
+    for (const auto& [token, entry] : entries_) {
+      const bool may_be_stuck =
+          !link_is_live && (entry.kind == WaitKind::kCachedWrite || entry.kind == WaitKind::kFlush);
+      if (entry.interrupted || may_be_stuck) candidates.push_back({token, entry});
+    }
+  }
+  for (const Candidate& candidate : candidates) Consider(candidate);
+}
+
+void Pending::Consider(const Candidate& candidate) {
+  const Entry& entry = candidate.entry;
+  const bool may_wait = entry.kind == WaitKind::kLock || entry.kind == WaitKind::kClaim;
+  if (may_wait && entry.interrupted) {
+    if (fates_.Withdraw(candidate.token, EINTR)) return;
+    // While the link is down only a lock's wait ends with any signal: an open goes on when the link is
+    // mended.
+    if (LinkIsLive() || entry.kind == WaitKind::kLock) {
+      session_.Cancel(candidate.token);
+    }
+  }
+  if (entry.kind == WaitKind::kCachedWrite) {
+    if (SomeOpenerIsDying(*entry.inode)) session_.Abandon(candidate.token, EIO);
+  } else if (CallerIsDying(entry)) {
+    session_.Abandon(candidate.token, EINTR);
+  }
+}
+
+bool Pending::CallerIsDying(const Entry& entry) const {
+  const Result<bool> fatal = FatalSignalPending(proc_, entry.tid);
+  if (fatal ? *fatal : entry.interrupted && fatal.error().value == ESRCH) return true;
+  if (entry.kind != WaitKind::kFlush) return false;
+  const Result<TaskStat> stat = proc_.ReadStat(entry.tid);
+  return stat && !stat->kernel_thread && !stat->image.Visible();
+}
+
+bool Pending::SomeOpenerIsDying(const Inode& inode) const {
+  const std::vector<int> pids = opens_.PidsOf(inode);
+  return std::any_of(pids.begin(), pids.end(),
+                     [&](int pid) { return FatalSignalPending(proc_, pid).value_or(false); });
+}
+
+}  // namespace baton

@@ -1,0 +1,74 @@
+// The requests of the kernel that batond has not answered yet, for their interruption (rules L2, O5, S5). A
+// program that got a signal still waits in the kernel until its request is answered. A wait for a lock or a
+// claim is withdrawn by any signal; everything else, as with a disk, by a fatal one only, and then at once.
+// The kernel says "interrupted" once per request, and a fatal signal may follow a harmless one: so
+// interrupted requests are looked at again by Poll.
+//
+// Page-cache writes are nobody's request: while batond cannot be reached they are given up when a process
+// that has the file open was killed, which would wait for them in the kernel where no signal reaches it.
+//
+// Any thread; the mutex is a leaf.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "fuse/client/fate_table.h"
+#include "fuse/client/session.h"
+#include "fuse/identity/resolver.h"
+#include "fuse/kernel/open_table.h"
+
+namespace baton {
+
+enum class WaitKind : std::uint8_t {
+  kPlain,        // a fatal signal only
+  kClaim,        // an open that may wait for a claim
+  kLock,         // a lock that waits
+  kFlush,        // as kPlain, and a caller that is already exiting does not wait for a server it cannot reach
+  kCachedWrite,  // see above
+};
+
+class Pending {
+ public:
+  Pending(client::Session& session, const ProcReader& proc, const OpenTable& opens, client::FateTable& fates);
+
+  // `inode`: of a kCachedWrite.
+  void Add(client::CallToken token, WaitKind kind, pid_t tid, std::shared_ptr<Inode> inode = nullptr);
+  void Remove(client::CallToken token);
+  // A signal came.
+  void Interrupt(client::CallToken token);
+
+  // Every 100 ms while Wanted.
+  void Poll();
+  bool Wanted() const;
+
+ private:
+  struct Entry {
+    WaitKind kind = WaitKind::kPlain;
+    pid_t tid = 0;
+    bool interrupted = false;
+    std::shared_ptr<Inode> inode;
+  };
+  struct Candidate {
+    client::CallToken token;
+    Entry entry;
+  };
+
+  bool LinkIsLive() const;
+  void Consider(const Candidate& candidate);
+  bool CallerIsDying(const Entry& entry) const;
+  bool SomeOpenerIsDying(const Inode& inode) const;
+
+  client::Session& session_;
+  const ProcReader& proc_;
+  const OpenTable& opens_;
+  client::FateTable& fates_;
+  mutable std::mutex mutex_;
+  std::unordered_map<client::CallToken, Entry> entries_;
+  std::size_t interrupted_ = 0;
+  std::size_t cached_or_flush_ = 0;
+};
+
+}  // namespace baton

@@ -1,0 +1,58 @@
+#include "fuse/ops/registration.h"
+
+#include "fuse/ops/xattr_reply.h"
+
+namespace baton::ops {
+namespace {
+
+std::string_view SourceName(IdentitySource source) {
+  switch (source) {
+    case IdentitySource::kRegistration:
+      return "registration";
+    case IdentitySource::kEnvironment:
+      return "environment";
+    case IdentitySource::kProgram:
+      return "program";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+std::optional<std::string> IdentityText(const Resolution& resolution) {
+  using Kind = Resolution::Kind;
+  if (resolution.kind != Kind::kInstance && resolution.kind != Kind::kFenced) return std::nullopt;
+  const Membership& member = resolution.member;
+  const std::string epoch = member.epoch == kNewEpoch ? "new" : std::to_string(Raw(member.epoch));
+  return fmt::format("{} {} {}{} {}", ToString(member.guid), member.version ? ToString(*member.version) : "-",
+                     epoch, resolution.kind == Kind::kFenced ? "(fenced)" : "", SourceName(member.source));
+}
+
+void RegisterCaller(Mount& mount, KernelReply reply, const Registration& registration) {
+  mount.identity_pool.Post([&mount, reply = std::move(reply), registration]() mutable {
+    const fuse_ctx& context = reply.Context();
+    const Result<> done = mount.identity.Register(context.uid, context.pid, registration);
+    reply.Error(done ? 0 : done.error().value);
+  });
+}
+
+void UnregisterCaller(Mount& mount, KernelReply reply, pid_t pid) {
+  mount.identity_pool.Post([&mount, reply = std::move(reply), pid]() mutable {
+    const fuse_ctx& context = reply.Context();
+    const Result<> done = mount.identity.Unregister(context.uid, context.pid, pid);
+    reply.Error(done ? 0 : done.error().value);
+  });
+}
+
+void TellIdentity(Mount& mount, KernelReply reply, std::size_t room) {
+  mount.identity_pool.Post([&mount, reply = std::move(reply), room]() mutable {
+    const auto text = IdentityText(mount.identity.Resolve(reply.Context().pid));
+    if (text) {
+      ReplyXattr(std::move(reply), *text, room);
+    } else {
+      reply.Error(ENODATA);
+    }
+  });
+}
+
+}  // namespace baton::ops

@@ -1,0 +1,56 @@
+#include "fuse/ops/convert.h"
+#include "fuse/ops/mount.h"
+#include "fuse/ops/operations.h"
+
+namespace baton::ops {
+namespace {
+
+using SetattrAnswer = client::Answer<Operation::kSetattr>;
+
+void Send(Mount& mount, KernelReply reply, protocol::SetattrRequest setattr, Who caller,
+          client::Generation generation, const std::shared_ptr<Inode>& inode) {
+  setattr.caller = caller;
+  client::CallOptions<Operation::kSetattr> call;
+  call.generation = generation;
+  call.late = [&mount, inode](SetattrAnswer&&) { mount.fates.Known(inode->FateKey()); };
+  mount.Call<Operation::kSetattr>(
+      std::move(reply), WaitKind::kPlain, setattr,
+      [&mount, inode, caller = std::move(caller)](KernelReply to, SetattrAnswer&& answer) {
+        mount.NoteFate(answer, inode->FateKey());
+        mount.PinCaller(caller, answer.epoch);
+        if (!answer.reply) {
+          to.Error(answer.reply.error().value);
+          return;
+        }
+        to.Attributes(ToStat(answer.reply->attr), mount.options.attr_timeout);
+      },
+      std::move(call));
+}
+
+}  // namespace
+
+void Setattr(fuse_req_t request, fuse_ino_t number, struct stat* attributes, int to_set,
+             fuse_file_info* info) {
+  Mount& mount = Mount::Of(request);
+  KernelReply reply(request);
+  auto inode = mount.inodes.Get(number);
+  protocol::SetattrRequest setattr{.file = inode->File(), .change = ToAttrChange(*attributes, to_set)};
+  if (info != nullptr) {
+    const auto open = OpenTable::Get(info->fh);
+    if (open->dead) {
+      reply.Error(ESTALE);
+      return;
+    }
+    setattr.handle = open->handle;
+    Who caller = mount.Looker(reply);
+    Send(mount, std::move(reply), std::move(setattr), std::move(caller), open->generation, inode);
+    return;
+  }
+  mount.WithCaller(std::move(reply), Purpose::kChange,
+                   [&mount, inode, setattr = std::move(setattr)](KernelReply to, Who caller) mutable {
+                     Send(mount, std::move(to), std::move(setattr), std::move(caller), client::kAnyGeneration,
+                          inode);
+                   });
+}
+
+}  // namespace baton::ops

@@ -1,0 +1,61 @@
+#include "fuse/ops/mount.h"
+#include "fuse/ops/operations.h"
+
+namespace baton::ops {
+
+void Init(void* mount, fuse_conn_info* connection) {
+  constexpr unsigned kWanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
+                               FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+                               FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_IOCTL_DIR;
+  // Splice would copy a WRITE's data once more; the writeback cache believes its own size and time (rule C3).
+  constexpr unsigned kUnwanted = FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+                                 FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA;
+  connection->want = (connection->want | (kWanted & connection->capable)) & ~kUnwanted;
+  connection->max_write = protocol::kMaxDataSize;
+  connection->max_readahead = protocol::kMaxDataSize;
+  // Requests that nobody waits for (readahead, page-cache writes): enough to fill the link.
+  connection->max_background = 64;
+  connection->congestion_threshold = 48;
+  static_cast<Mount*>(mount)->kernel.SetUsable();
+}
+
+fuse_lowlevel_ops Table() {
+  fuse_lowlevel_ops table{};
+  table.init = &Init;
+  table.lookup = &Lookup;
+  table.forget = &Forget;
+  table.forget_multi = &ForgetMulti;
+  table.getattr = &Getattr;
+  table.setattr = &Setattr;
+  table.readlink = &Readlink;
+  table.mknod = &MakeNode;
+  table.mkdir = &MakeDirectory;
+  table.unlink = &Unlink;
+  table.rmdir = &RemoveDirectory;
+  table.symlink = &Symlink;
+  table.rename = &Rename;
+  table.link = &Link;
+  table.open = &Open;
+  table.create = &Create;
+  table.read = &Read;
+  table.write = &Write;
+  table.flush = &Flush;
+  table.release = &Release;
+  table.fsync = &Fsync;
+  table.opendir = &Opendir;
+  table.readdir = &Readdir;
+  table.readdirplus = &Readdirplus;
+  table.releasedir = &Releasedir;
+  table.statfs = &Statfs;
+  table.setxattr = &Setxattr;
+  table.getxattr = &Getxattr;
+  table.listxattr = &Listxattr;
+  table.removexattr = &Removexattr;
+  table.ioctl = &Ioctl;
+  table.getlk = &Getlk;
+  table.setlk = &Setlk;
+  table.flock = &Flock;
+  return table;
+}
+
+}  // namespace baton::ops

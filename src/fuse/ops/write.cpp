@@ -1,0 +1,63 @@
+#include <fcntl.h>
+
+#include "fuse/ops/mount.h"
+#include "fuse/ops/operations.h"
+
+namespace baton::ops {
+namespace {
+
+using WriteAnswer = client::Answer<Operation::kWrite>;
+
+// Appended elsewhere than the kernel thinks: other opens here may have the page that was the last one (rule
+// O7).
+void DropPagesThenReply(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
+                        const protocol::WriteReply& written) {
+  mount.notifier.Post([&mount, reply = std::move(reply), open, written]() mutable {
+    mount.InvalidatePages(*open->inode);
+    reply.Written(written.written);
+  });
+}
+
+void Answered(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open, std::uint64_t offset,
+              const WriteAnswer& answer) {
+  mount.NoteFate(answer, open->inode->FateKey());
+  if (!answer.reply) {
+    reply.Error(answer.reply.error().value);
+  } else if (answer.reply->offset != offset) {
+    DropPagesThenReply(mount, std::move(reply), open, *answer.reply);
+  } else {
+    reply.Written(answer.reply->written);
+  }
+}
+
+}  // namespace
+
+void Write(fuse_req_t request, fuse_ino_t number, const char* data, std::size_t size, off_t offset,
+           fuse_file_info* info) {
+  Mount& mount = Mount::Of(request);
+  KernelReply reply(request);
+  const auto open = OpenTable::Get(info->fh);
+  const bool cached = info->writepage;
+  // Whose page it is nobody knows: of a retired inode none may land, whichever handle it names (rule C3).
+  if (open->dead || (cached && mount.inodes.Get(number)->Retired())) {
+    reply.Error(ESTALE);
+    return;
+  }
+  const protocol::WriteRequest write{.handle = open->handle,
+                                     .offset = static_cast<std::uint64_t>(offset),
+                                     .cached = cached,
+                                     .append = !cached && (open->flags & O_APPEND) != 0};
+  client::CallOptions<Operation::kWrite> call;
+  call.generation = open->generation;
+  call.data = {std::as_bytes(std::span(data, size)), CurrentRequestBuffer::TakeOver()};
+  call.late = [&mount, open](WriteAnswer&&) { mount.fates.Known(open->inode->FateKey()); };
+  const WaitKind kind = cached ? WaitKind::kCachedWrite : WaitKind::kPlain;
+  mount.Call<Operation::kWrite>(
+      std::move(reply), kind, write,
+      [&mount, open, offset = write.offset](KernelReply to, WriteAnswer&& answer) {
+        Answered(mount, std::move(to), open, offset, answer);
+      },
+      std::move(call), cached ? open->inode : nullptr);
+}
+
+}  // namespace baton::ops
