@@ -30,7 +30,8 @@ struct Caller {
   std::string program;         // the process's name, for the events
   bool identified = true;      // false: the process cannot be read; only rule I2(d) can name an instance
   std::optional<Member> member;
-  BATON_FIELDS(uid, gid, groups, pid, program, identified, member)
+  std::vector<std::int32_t> ancestors;  // living ones, nearest first; only with a member's open for writing (rule I7)
+  BATON_FIELDS(uid, gid, groups, pid, program, identified, member, ancestors)
 };
 
 }  // namespace baton::protocol

@@ -336,6 +336,13 @@ struct FsyncRequest {
   BATON_FIELDS(handle, data_only)
 };
 
+struct FsyncDirectoryRequest {
+  FileRef directory;
+  bool data_only = false;
+  Caller caller;
+  BATON_FIELDS(directory, data_only, caller)
+};
+
 // --- Locks ----------------------------------------------------------------------------------------------------------
 
 enum class LockKind : std::uint8_t { kRecord = 1, kFlock = 2 };  // kRecord: POSIX and OFD

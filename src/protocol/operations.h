@@ -20,6 +20,10 @@ enum class Order : std::uint8_t { kAny, kOrdered };
 //  number, name, request, reply, effect, replay, order
 #define BATON_OPERATIONS(X)                                                                     \
   X(1, Hello, HelloRequest, HelloReply, kReads, kRunsAgain, kOrdered)                           \
+  BATON_SESSION_OPERATIONS(X)
+
+// All that belong to a session.
+#define BATON_SESSION_OPERATIONS(X)                                                             \
   X(2, Ping, Nothing, Nothing, kReads, kRunsAgain, kOrdered)                                    \
   X(3, Bye, Nothing, Nothing, kChanges, kFirstReply, kAny)                                      \
   X(4, Cancel, CancelRequest, Nothing, kReads, kRunsAgain, kOrdered)                            \
@@ -50,6 +54,7 @@ enum class Order : std::uint8_t { kAny, kOrdered };
   X(34, Flush, FlushRequest, Nothing, kChanges, kFirstReply, kOrdered)                          \
   X(35, Close, CloseRequest, Nothing, kChanges, kFirstReply, kOrdered)                          \
   X(36, Fsync, FsyncRequest, Nothing, kReads, kRunsAgain, kAny)                                 \
+  X(37, FsyncDirectory, FsyncDirectoryRequest, Nothing, kReads, kRunsAgain, kAny)               \
   X(40, Lock, LockRequest, LockReply, kChanges, kFirstReply, kOrdered)                          \
   X(41, Getlk, GetlkRequest, GetlkReply, kReads, kRunsAgain, kOrdered)
 

@@ -40,6 +40,7 @@ void Opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* info);
 void Readdir(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset, fuse_file_info* info);
 void Readdirplus(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset, fuse_file_info* info);
 void Releasedir(fuse_req_t request, fuse_ino_t number, fuse_file_info* info);
+void FsyncDirectory(fuse_req_t request, fuse_ino_t number, int data_only, fuse_file_info* info);
 void Statfs(fuse_req_t request, fuse_ino_t number);
 
 void Setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const char* value, std::size_t size,

@@ -46,6 +46,7 @@ fuse_lowlevel_ops Table() {
   table.readdir = &Readdir;
   table.readdirplus = &Readdirplus;
   table.releasedir = &Releasedir;
+  table.fsyncdir = &FsyncDirectory;
   table.statfs = &Statfs;
   table.setxattr = &Setxattr;
   table.getxattr = &Getxattr;

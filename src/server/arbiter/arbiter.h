@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <list>
 #include <map>
 #include <set>
@@ -40,6 +41,8 @@ class Arbiter {
   // True if granting this requester a change would fence an incarnation, so that everything else must be checked before
   // (rule T2).
   bool WouldFence(const Requester& who) const;
+  // The session is on its way out, or gone: it is not to be resumed.
+  bool IsEnding(SessionId id) const { return FindSession(id) == nullptr; }
   // What was fenced away from a node in this boot (rule T7), for a new or resumed session of it.
   struct NodeFence {
     Guid guid{};
@@ -266,6 +269,8 @@ class Arbiter {
   void ServeWaiters(const FileKey& key);
   void RefuseWaitsOf(HandleId handle, int error);
   void ForgetWait(RequestId id);
+  void EndReservedLocks(File& file, const Handle& handle, const std::function<bool(const Lock&)>& released,
+                        const ByteRange& within);
   Lock LockOf(const LockWish& wish, const Handle& handle) const;
   static LockTable& TableOf(File& file, LockKind kind) {
     return kind == LockKind::kFlock ? file.flocks : file.records;

@@ -90,6 +90,7 @@ std::size_t Arbiter::DropHandle(HandleId id, const std::optional<Guid>& reserve_
     locks = file.records.Reserve(id, *reserve_for) + file.flocks.Reserve(id, *reserve_for);
     if (locks > 0) ReservationOf(file, handle.file, *reserve_for).locks = true;
   } else {
+    EndReservedLocks(file, handle, [id](const Lock& lock) { return lock.handle == id; }, ByteRange());
     locks = file.records.DropHandle(id) + file.flocks.DropHandle(id);
   }
   if (handle.claims) {

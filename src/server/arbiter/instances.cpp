@@ -36,6 +36,7 @@ bool Arbiter::IsSilent(const Life& life) const {
 }
 
 bool Arbiter::OwnerMayUse(const InstanceClaim& claim, const InstanceRecord& record) const {
+  if (claim.by_policy) return true;  // the directory's owner has said so (rule I2 d)
   return claim.owner == record.owner || (claim.owner == 0 && options_.root_may);
 }
 

@@ -54,7 +54,6 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
     }
   }
   if (conflict == nullptr) {
-    if (wait.lock.instance) table.DropReservations(*wait.lock.instance, wait.lock.range);
     Push(LockGranted{id, wait.file});
     return true;
   }
@@ -119,10 +118,13 @@ void Arbiter::On(const Unlock& event) {
   if (at == handles_.end()) return;
   const Handle& handle = at->second;
   File& file = files_.at(handle.file);
+  const LockOwner owner = event.kind == LockKind::kFlock ? LockOwner::Flock(handle.session, event.handle)
+                                                         : LockOwner(handle.session, event.owner);
+  EndReservedLocks(file, handle, [&](const Lock& lock) { return lock.owner == owner; }, event.range);
   if (event.kind == LockKind::kFlock) {
-    file.flocks.DropOwner(LockOwner::Flock(handle.session, event.handle));
+    file.flocks.DropOwner(owner);
   } else {
-    file.records.Unlock(LockOwner(handle.session, event.owner), event.range);
+    file.records.Unlock(owner, event.range);
   }
   touched_.insert(handle.file);
 }
@@ -133,7 +135,24 @@ void Arbiter::On(const FlushHandle& event) {
   if (at == handles_.end()) return;
   File& file = files_.at(at->second.file);
   if (file.records.empty()) return;
-  if (file.records.DropOwner(LockOwner(at->second.session, event.lock_owner)) > 0) touched_.insert(at->second.file);
+  const LockOwner owner(at->second.session, event.lock_owner);
+  EndReservedLocks(file, at->second, [&](const Lock& lock) { return lock.owner == owner; }, ByteRange());
+  if (file.records.DropOwner(owner) > 0) touched_.insert(at->second.file);
+}
+
+// What the instance took again and now releases is not kept for it any longer (rule T9).
+void Arbiter::EndReservedLocks(File& file, const Handle& handle, const std::function<bool(const Lock&)>& released,
+                               const ByteRange& within) {
+  if (!handle.guid) return;
+  const auto reservation = file.reservations.find(*handle.guid);
+  if (reservation == file.reservations.end() || !reservation->second.locks) return;
+  for (LockTable* table : {&file.records, &file.flocks}) {
+    for (const Lock& lock : table->List()) {
+      if (lock.owner.IsReservation() || !released(lock) || !lock.range.Overlaps(within)) continue;
+      const ByteRange range{std::max(lock.range.start, within.start), std::min(lock.range.last, within.last)};
+      if (table->DropReservations(*handle.guid, range) > 0) touched_.insert(handle.file);
+    }
+  }
 }
 
 std::optional<Lock> Arbiter::GetLock(const LockWish& wish) const {

@@ -50,6 +50,11 @@ std::size_t EventLog::SizeOf(const EventRecord& event) {
          event.file.size() + event.detail.size();
 }
 
+EventCounts EventLog::Counts() const {
+  const std::scoped_lock lock(mutex_);
+  return counts_;
+}
+
 void EventLog::Append(EventRecord event) {
   auto logged = std::make_shared<LoggedEvent>();
   const std::size_t size = SizeOf(event);
@@ -59,6 +64,9 @@ void EventLog::Append(EventRecord event) {
   {
     const std::scoped_lock lock(mutex_);
     logged->number = next_++;
+    counts_.takeovers += logged->event.kind == EventKind::kTakeover;
+    counts_.refused += logged->event.kind == EventKind::kRefused;
+    counts_.late += logged->event.kind == EventKind::kLate;
     events_.push_back(std::move(logged));
     bytes_ += size;
     while (events_.size() > options_.capacity || (bytes_ > options_.max_bytes && events_.size() > 1)) {

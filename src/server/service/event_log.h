@@ -37,6 +37,13 @@ std::string DescribeEvent(const EventRecord& event);
 // True for what somebody should look at: refused, late, flapping, owner mismatch.
 bool IsWarning(EventKind kind);
 
+// How many of each since the start.
+struct EventCounts {
+  std::uint64_t takeovers = 0;
+  std::uint64_t refused = 0;
+  std::uint64_t late = 0;
+};
+
 class EventLog {
  public:
   struct Options {
@@ -57,6 +64,7 @@ class EventLog {
   ~EventLog();  // writes the lines that are still to be written
 
   void Append(EventRecord event);
+  EventCounts Counts() const;
 
   // Up to `limit` events from number `from` on; 0 means the oldest that is there, without counting losses.
   Batch Read(std::uint64_t from, std::size_t limit) const;
@@ -86,6 +94,7 @@ class EventLog {
   std::deque<std::shared_ptr<const LoggedEvent>> events_;
   std::size_t bytes_ = 0;
   std::uint64_t next_ = 1;
+  EventCounts counts_;
   int subscriber_ = -1;
   bool ending_ = false;
 

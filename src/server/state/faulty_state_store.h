@@ -37,6 +37,7 @@ class FaultyStateStore final : public StateStore {
   Result<std::vector<FenceRecord>> LoadFences(const std::string& node) override {
     return inner_.LoadFences(node);
   }
+  Result<Epoch> LastEpoch() override { return inner_.LastEpoch(); }
   Result<ServerKey> LoadServerKey() override { return inner_.LoadServerKey(); }
 
  private:

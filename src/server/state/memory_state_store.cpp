@@ -26,6 +26,7 @@ Result<void> MemoryStateStore::SaveAll(std::span<const InstanceRecord> records) 
     if (changed.size() >= max_instances_ && !changed.contains(record.guid)) return Fail(ENOSPC);
     changed[record.guid] = Entry{record, Now()};
   }
+  for (const InstanceRecord& record : records) last_epoch_ = std::max(last_epoch_, record.epoch);
   instances_ = std::move(changed);
   return {};
 }
@@ -72,6 +73,11 @@ Result<std::vector<FenceRecord>> MemoryStateStore::LoadFences(const std::string&
     if (key.first == node) fences.push_back(fence);
   }
   return fences;
+}
+
+Result<Epoch> MemoryStateStore::LastEpoch() {
+  const std::scoped_lock lock(mutex_);
+  return last_epoch_;
 }
 
 }  // namespace baton

@@ -22,6 +22,7 @@ class MemoryStateStore final : public StateStore {
   Result<std::vector<Guid>> EraseUnusedSince(WallTime limit) override;
   Result<void> SaveFence(const FenceRecord& fence) override;
   Result<std::vector<FenceRecord>> LoadFences(const std::string& node) override;
+  Result<Epoch> LastEpoch() override;
   Result<ServerKey> LoadServerKey() override { return key_; }
 
  private:
@@ -32,6 +33,7 @@ class MemoryStateStore final : public StateStore {
   std::mutex mutex_;
   std::map<Guid, Entry> instances_;
   std::map<std::pair<std::string, Guid>, FenceRecord> fences_;
+  Epoch last_epoch_{};
   ServerKey key_;
   std::size_t max_instances_;
 };

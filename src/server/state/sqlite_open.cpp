@@ -20,7 +20,8 @@ constexpr int kApplicationId = 0x4261546f;  // "BaTo"
 constexpr const char* kSchema = R"sql(
   CREATE TABLE server (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    key BLOB NOT NULL CHECK (length(key) = 16)
+    key BLOB NOT NULL CHECK (length(key) = 16),
+    last_epoch INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   CREATE TABLE instances (
     guid BLOB PRIMARY KEY CHECK (length(guid) = 16),
@@ -43,6 +44,12 @@ constexpr const char* kSchema = R"sql(
     PRIMARY KEY (node, guid),
     CHECK ((version_high IS NULL) = (version_low IS NULL))
   ) STRICT, WITHOUT ROWID;
+  CREATE TRIGGER epoch_given AFTER INSERT ON instances BEGIN
+    UPDATE server SET last_epoch = max(last_epoch, NEW.epoch);
+  END;
+  CREATE TRIGGER epoch_raised AFTER UPDATE OF epoch ON instances BEGIN
+    UPDATE server SET last_epoch = max(last_epoch, NEW.epoch);
+  END;
 )sql";
 
 tl::unexpected<std::string> SystemProblem(const char* what, const std::filesystem::path& path) {

@@ -247,6 +247,18 @@ Result<std::vector<FenceRecord>> SqliteStateStore::LoadFences(const std::string&
   return fences;
 }
 
+Result<Epoch> SqliteStateStore::LastEpoch() {
+  const std::scoped_lock lock(mutex_);
+  sqlite3_stmt* raw = nullptr;
+  if (sqlite3_prepare_v2(db_.get(), "SELECT last_epoch FROM server", -1, &raw, nullptr) != SQLITE_OK) {
+    return Failed("read the last epoch");
+  }
+  const Statement statement(raw);
+  SqliteRow row(raw);
+  if (row.Step() != SQLITE_ROW) return Failed("read the last epoch");
+  return Epoch{row.GetUint(0)};
+}
+
 Result<ServerKey> SqliteStateStore::LoadServerKey() {
   const std::scoped_lock lock(mutex_);
   sqlite3_stmt* raw = nullptr;

@@ -40,6 +40,7 @@ class SqliteStateStore final : public StateStore {
   Result<std::vector<Guid>> EraseUnusedSince(WallTime limit) override;
   Result<void> SaveFence(const FenceRecord& fence) override;
   Result<std::vector<FenceRecord>> LoadFences(const std::string& node) override;
+  Result<Epoch> LastEpoch() override;
   Result<ServerKey> LoadServerKey() override;
 
  private:

@@ -67,6 +67,9 @@ class StateStore {
   virtual Result<void> SaveFence(const FenceRecord& fence) = 0;
   virtual Result<std::vector<FenceRecord>> LoadFences(const std::string& node) = 0;
 
+  // The highest epoch ever saved, of instances that were erased since too: a number is never given twice.
+  virtual Result<Epoch> LastEpoch() = 0;
+
   // 16 random bytes, made once in the life of the state directory.
   virtual Result<ServerKey> LoadServerKey() = 0;
 };

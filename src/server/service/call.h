@@ -1,0 +1,46 @@
+// Call: one request of a session until it has its one reply. Movable, on the thread that works for it.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "protocol/codec.h"
+#include "protocol/frame.h"
+#include "server/service/session.h"
+
+namespace baton::server {
+
+class Call {
+ public:
+  Call(std::shared_ptr<Session> session, const protocol::FrameHeader& request)
+      : session_(std::move(session)), request_(request) {}
+  Call(Call&&) = default;
+  Call& operator=(Call&&) = delete;
+  // A call that nobody answered is our own bug, but its caller must not hang for it.
+  ~Call() {
+    if (session_) Fail(EIO);
+  }
+
+  const std::shared_ptr<Session>& session() const { return session_; }
+  const protocol::FrameHeader& request() const { return request_; }
+
+  // Each of these is the reply.
+  template <class Reply>
+  void Answer(const Reply& reply, Epoch epoch = {}, std::span<const std::byte> data = {}) {
+    std::vector<std::byte> body;
+    protocol::Encoder(body).Put(reply);
+    std::exchange(session_, nullptr)->Complete(request_, 0, epoch, body, data);
+  }
+  void AnswerDone(Epoch epoch = {}, std::span<const std::byte> data = {}) {
+    std::exchange(session_, nullptr)->Complete(request_, 0, epoch, {}, data);
+  }
+  void Fail(int error) { std::exchange(session_, nullptr)->Complete(request_, error, {}, {}, {}); }
+
+ private:
+  std::shared_ptr<Session> session_;
+  protocol::FrameHeader request_;
+};
+
+}  // namespace baton::server

@@ -1,0 +1,334 @@
+#include "server/service/coordinator.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "protocol/codec.h"
+
+namespace baton::server {
+
+Coordinator::Coordinator(const ArbiterOptions& options, const std::vector<InstanceRecord>& records, Epoch last_epoch,
+                         StateStore& state, EventLog& events, Executor& executor, Timers& timers, const Clock& clock,
+                         bool check_invariants)
+    : state_(state),
+      events_(events),
+      executor_(executor),
+      timers_(timers),
+      clock_(clock),
+      check_invariants_(check_invariants),
+      arbiter_(options, records, last_epoch),
+      committer_([this] { CommitLoop(); }) {}
+
+Coordinator::~Coordinator() { Stop(); }
+
+void Coordinator::Stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(stopped_, true)) return;
+    if (timer_ != TimerId{}) timers_.Cancel(timer_);
+  }
+  {
+    const std::lock_guard lock(commit_mutex_);
+    ending_ = true;
+  }
+  commit_wanted_.notify_one();
+  committer_.join();
+}
+
+RequestId Coordinator::NewRequest() { return RequestId{last_request_.fetch_add(1) + 1}; }
+
+void Coordinator::Open(OpenWish wish, std::shared_ptr<OpenFile> file, Done done) {
+  if (auto answer = Ask(wish.request, done, std::move(file), wish)) done(*answer);
+}
+std::optional<Coordinator::Answer> Coordinator::Change(ChangeWish wish, Done later) {
+  return Ask(wish.request, later, nullptr, wish);
+}
+void Coordinator::Lock(LockWish wish, Done done) {
+  if (auto answer = Ask(wish.request, done, nullptr, wish)) done(*answer);
+}
+void Coordinator::FenceByHand(const Guid& guid, Done done) {
+  const RequestId request = NewRequest();
+  if (auto answer = Ask(request, done, nullptr, baton::FenceByHand{request, guid})) done(*answer);
+}
+
+std::optional<Coordinator::Answer> Coordinator::Ask(RequestId request, const Done& later,
+                                                    std::shared_ptr<OpenFile> file, const Event& event) {
+  std::vector<Ready> ready;
+  {
+    const std::lock_guard lock(mutex_);
+    pending_.emplace(Raw(request), Pending{later, std::move(file)});
+    StepLocked(event, ready);
+  }
+  return Finish(std::move(ready), request);
+}
+
+void Coordinator::Tell(const Event& event) {
+  std::vector<Ready> ready;
+  {
+    const std::lock_guard lock(mutex_);
+    StepLocked(event, ready);
+  }
+  Finish(std::move(ready), RequestId{});
+}
+
+void Coordinator::StepLocked(const Event& event, std::vector<Ready>& ready) {
+  const Effects effects = arbiter_.Step(event, clock_.Now());
+  for (const Effect& effect : effects) {
+    std::visit([&](const auto& any) { Carry(any, ready); }, effect);
+  }
+  if (check_invariants_) arbiter_.CheckInvariants();
+  ArmTimer();
+}
+
+std::optional<Coordinator::Answer> Coordinator::Finish(std::vector<Ready> ready, RequestId mine) {
+  std::vector<std::shared_ptr<OpenFile>> dropped;
+  {
+    const std::lock_guard lock(mutex_);
+    dropped.swap(dropped_);
+  }
+  if (dropped.size() == 1) {
+    dropped.clear();
+  } else if (!dropped.empty()) {
+    executor_.Post([files = std::move(dropped)] {});
+  }
+  std::optional<Answer> own;
+  for (Ready& one : ready) {
+    if (one.request == mine) {
+      own = std::move(one.answer);
+      continue;
+    }
+    executor_.Post([shared = std::make_shared<Ready>(std::move(one))] { shared->done(shared->answer); });
+  }
+  return own;
+}
+
+void Coordinator::MakeReady(RequestId request, Answer answer, std::vector<Ready>& ready) {
+  const auto at = pending_.find(Raw(request));
+  if (at == pending_.end()) return;
+  ready.push_back({request, std::move(at->second.done), std::move(answer)});
+  pending_.erase(at);
+}
+
+std::shared_ptr<Gate>& Coordinator::GateFor(GateId id) {
+  std::shared_ptr<Gate>& gate = gates_[Raw(id)];
+  if (!gate) gate = std::make_shared<Gate>();
+  return gate;
+}
+
+void Coordinator::Carry(const OpenGranted& effect, std::vector<Ready>& ready) {
+  const auto at = pending_.find(Raw(effect.request));
+  BATON_CHECK(at != pending_.end() && at->second.file);
+  const std::shared_ptr<OpenFile> file = at->second.file;
+  file->id = effect.handle;
+  file->epoch = effect.epoch;
+  file->membership = GateFor(effect.gate);
+  handles_.Insert(file);
+  Answer answer;
+  answer.epoch = effect.epoch;
+  MakeReady(effect.request, std::move(answer), ready);
+}
+
+void Coordinator::Carry(const ChangeGranted& effect, std::vector<Ready>& ready) {
+  Answer answer;
+  answer.epoch = effect.epoch;
+  const std::shared_ptr<Gate>& gate = GateFor(effect.gate);
+  BATON_CHECK(gate->Enter() == 0);
+  answer.entry = GateEntry(gate);
+  MakeReady(effect.request, std::move(answer), ready);
+}
+
+void Coordinator::Carry(const LockGranted& effect, std::vector<Ready>& ready) { MakeReady(effect.request, {}, ready); }
+void Coordinator::Carry(const FenceDone& effect, std::vector<Ready>& ready) { MakeReady(effect.request, {}, ready); }
+
+void Coordinator::Carry(const Refused& effect, std::vector<Ready>& ready) {
+  Answer answer;
+  answer.error = effect.error;
+  answer.holder = effect.holder;
+  MakeReady(effect.request, std::move(answer), ready);
+}
+
+void Coordinator::Carry(const Commit& effect, std::vector<Ready>&) {
+  {
+    const std::lock_guard lock(commit_mutex_);
+    to_commit_.push_back(effect.record);
+  }
+  commit_wanted_.notify_one();
+}
+
+void Coordinator::CommitLoop() {
+  for (;;) {
+    std::vector<InstanceRecord> records;
+    {
+      std::unique_lock lock(commit_mutex_);
+      commit_wanted_.wait(lock, [this] { return ending_ || !to_commit_.empty(); });
+      if (to_commit_.empty()) return;
+      records.swap(to_commit_);
+    }
+    const Result<void> saved = state_.SaveAll(records);
+    for (const InstanceRecord& record : records) Tell(Committed{record.guid, saved.has_value()});
+  }
+}
+
+void Coordinator::Carry(const CloseGates& effect, std::vector<Ready>&) {
+  std::vector<std::shared_ptr<Gate>> gates;
+  for (GateId id : effect.gates) gates.push_back(GateFor(id));
+  for (HandleId id : effect.handles) {
+    if (const auto file = handles_.Find(id)) gates.push_back(file->gate);
+  }
+  // One count too many until all are closed, so that the end is told once, and never from inside this step.
+  const auto left = std::make_shared<std::atomic<std::size_t>>(gates.size() + 1);
+  const std::function<void()> drained = [this, left, drain = effect.drain] {
+    if (left->fetch_sub(1) == 1) executor_.Post([this, drain] { Tell(Drained{drain}); });
+  };
+  for (const auto& gate : gates) gate->Close(effect.error, drained);
+  drained();
+}
+
+void Coordinator::Carry(const RefuseCachedWrites& effect, std::vector<Ready>&) {
+  for (HandleId id : effect.handles) {
+    if (const auto file = handles_.Find(id)) file->refuses_cached_writes.store(true, std::memory_order_release);
+  }
+}
+
+void Coordinator::Carry(const HandleDropped& effect, std::vector<Ready>&) {
+  if (auto file = handles_.Remove(effect.handle)) dropped_.push_back(std::move(file));
+}
+
+void Coordinator::Carry(const GateDropped& effect, std::vector<Ready>&) { gates_.erase(Raw(effect.gate)); }
+
+void Coordinator::Carry(const NotifyFenced& effect, std::vector<Ready>&) {
+  const auto at = sessions_.find(Raw(effect.session));
+  if (at == sessions_.end()) return;
+  protocol::FencedNotice notice;
+  notice.fence = {effect.guid, effect.epoch, effect.version, std::nullopt};
+  notice.to_node = effect.to_node;
+  std::vector<std::byte> body;
+  protocol::Encoder(body).Put(notice);
+  at->second->Notify(protocol::Operation::kFenced, body);
+}
+
+void Coordinator::Carry(const NotifyRevoked& effect, std::vector<Ready>&) {
+  const auto at = sessions_.find(Raw(effect.session));
+  if (at == sessions_.end()) return;
+  std::vector<std::byte> body;
+  protocol::Encoder(body).Put(protocol::RevokedNotice{effect.handles});
+  at->second->Notify(protocol::Operation::kRevoked, body);
+}
+
+void Coordinator::Carry(const SessionEnded& effect, std::vector<Ready>&) {
+  const auto at = sessions_.find(Raw(effect.session));
+  if (at == sessions_.end()) return;
+  const std::shared_ptr<Session> session = std::move(at->second);
+  sessions_.erase(at);
+  session->End();
+  const auto waiting = when_ended_.find(Raw(effect.session));
+  if (waiting != when_ended_.end()) {
+    for (auto& ended : waiting->second) executor_.Post(std::move(ended));
+    when_ended_.erase(waiting);
+  } else if (const auto connection = session->connection()) {
+    connection->Close();  // it learns of its end when it tries to resume
+  }
+}
+
+void Coordinator::Carry(const Emit& effect, std::vector<Ready>&) { events_.Append(effect.event); }
+
+void Coordinator::ArmTimer() {
+  const Instant next = arbiter_.NextDeadline();
+  if (next == armed_ || stopped_) return;
+  if (timer_ != TimerId{}) timers_.Cancel(timer_);
+  armed_ = next;
+  timer_ = TimerId{};
+  if (next == Instant::max()) return;
+  timer_ = timers_.At(next, [this] {
+    {
+      const std::lock_guard lock(mutex_);
+      armed_ = Instant::max();
+      timer_ = TimerId{};
+    }
+    Tell(Tick{});
+  });
+}
+
+bool Coordinator::WouldFence(const Requester& who) {
+  if (!who.instance) return false;
+  const std::lock_guard lock(mutex_);
+  return arbiter_.WouldFence(who);
+}
+
+std::optional<baton::Lock> Coordinator::GetLock(const LockWish& wish) {
+  const std::lock_guard lock(mutex_);
+  return arbiter_.GetLock(wish);
+}
+
+int Coordinator::BeginSession(const std::shared_ptr<Session>& session, const SessionBegins& event,
+                              const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome) {
+  std::vector<Ready> ready;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const int error = arbiter_.MayBegin(event.node, event.machine, event.boot); error != 0) return error;
+    sessions_.emplace(Raw(session->id()), session);
+    StepLocked(event, ready);
+    welcome(arbiter_.FencesOf(event.node));
+  }
+  Finish(std::move(ready), RequestId{});
+  return 0;
+}
+
+int Coordinator::ResumeSession(const std::shared_ptr<Session>& session,
+                               const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome) {
+  std::vector<Ready> ready;
+  {
+    const std::lock_guard lock(mutex_);
+    if (session->ended() || !sessions_.contains(Raw(session->id())) || arbiter_.IsEnding(session->id())) return ESTALE;
+    session->Heard(clock_.Now());
+    session->silent.store(false);
+    StepLocked(SessionHeard{session->id()}, ready);
+    welcome(arbiter_.FencesOf(session->node()));
+  }
+  Finish(std::move(ready), RequestId{});
+  return 0;
+}
+
+std::shared_ptr<Session> Coordinator::FindSession(SessionId id) {
+  const std::lock_guard lock(mutex_);
+  const auto at = sessions_.find(Raw(id));
+  return at == sessions_.end() ? nullptr : at->second;
+}
+
+std::vector<std::shared_ptr<Session>> Coordinator::Sessions() {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<Session>> list;
+  list.reserve(sessions_.size());
+  for (const auto& [id, session] : sessions_) list.push_back(session);
+  return list;
+}
+
+void Coordinator::WhenEnded(SessionId session, std::function<void()> ended) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (sessions_.contains(Raw(session))) {
+      when_ended_[Raw(session)].push_back(std::move(ended));
+      return;
+    }
+  }
+  ended();
+}
+
+void Coordinator::ReportLate(OpenFile& file) {
+  if (file.late_was_reported.exchange(true)) return;
+  EventRecord event;
+  event.kind = EventKind::kLate;
+  event.guid = file.guid;
+  event.old_epoch = file.epoch;
+  if (const auto session = FindSession(file.session)) event.from_node = session->node();
+  event.uid = file.uid;
+  event.pid = file.pid;
+  event.program = file.program;
+  event.file = file.path;
+  event.handles = 1;
+  events_.Append(std::move(event));
+}
+
+}  // namespace baton::server

@@ -1,0 +1,151 @@
+// Coordinator: the arbiter's one owner. It serializes its steps, carries out its effects (gates, handles, commits, notices,
+// events) and gives every question its answer, once: on the asking thread if the step decided it, later on the executor if
+// it had to wait. Rules T4, T7, O5. Any thread; nothing here blocks on the disk but the commit thread.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "server/arbiter/arbiter.h"
+#include "server/net/executor.h"
+#include "server/service/event_log.h"
+#include "server/service/gate.h"
+#include "server/service/open_file.h"
+#include "server/service/session.h"
+#include "server/state/state_store.h"
+
+namespace baton::server {
+
+class Coordinator {
+ public:
+  // An answer of the arbiter: error 0 is yes.
+  struct Answer {
+    int error = 0;
+    Epoch epoch{};
+    std::optional<Holder> holder;
+    GateEntry entry;  // of a granted change: inside until it is gone
+  };
+  using Done = std::function<void(Answer&)>;
+
+  // `check_invariants`: after each step; linear in the state.
+  Coordinator(const ArbiterOptions& options, const std::vector<InstanceRecord>& records, Epoch last_epoch,
+              StateStore& state, EventLog& events, Executor& executor, Timers& timers, const Clock& clock,
+              bool check_invariants);
+  ~Coordinator();
+  // Nothing is committed and no timer set any more. Before the executor and the timers go.
+  void Stop();
+
+  RequestId NewRequest();
+
+  // wish.request and lock.request come from NewRequest.
+  void Open(OpenWish wish, std::shared_ptr<OpenFile> file, Done done);
+  // The answer if the step decided it; otherwise none, and `later` gets it on the executor.
+  std::optional<Answer> Change(ChangeWish wish, Done later);
+  void Lock(LockWish wish, Done done);
+  void FenceByHand(const Guid& guid, Done done);
+  void Tell(const Event& event);  // an event that has no answer
+  void Withdraw(RequestId request) { Tell(baton::Withdraw{request}); }
+
+  bool WouldFence(const Requester& who);
+  std::optional<baton::Lock> GetLock(const LockWish& wish);
+
+  // The session's beginning in one step with `welcome`, which gets what was fenced away from its node: no notice can come
+  // before it. 0, or EBUSY (rule S3).
+  int BeginSession(const std::shared_ptr<Session>& session, const SessionBegins& event,
+                   const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome);
+  // ESTALE if the session has ended.
+  int ResumeSession(const std::shared_ptr<Session>& session,
+                    const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome);
+  std::shared_ptr<Session> FindSession(SessionId id);
+  std::vector<std::shared_ptr<Session>> Sessions();
+  // Calls `ended` when the session has ended; at once if it has.
+  void WhenEnded(SessionId session, std::function<void()> ended);
+
+  // Listings and the operator's changes, under the arbiter's lock.
+  template <class Ask>
+  auto WithArbiter(Ask ask) {
+    const std::lock_guard lock(mutex_);
+    return ask(arbiter_);
+  }
+
+  // A request through a closed gate: one event a handle (rule T13).
+  void ReportLate(OpenFile& file);
+
+  HandleTable& handles() { return handles_; }
+  SharedFiles& shared_files() { return shared_files_; }
+  EventLog& events() { return events_; }
+
+ private:
+  struct Pending {
+    Done done;
+    std::shared_ptr<OpenFile> file;  // of an open
+  };
+  struct Ready {
+    RequestId request{};
+    Done done;
+    Answer answer;
+  };
+
+  std::optional<Answer> Ask(RequestId request, const Done& later, std::shared_ptr<OpenFile> file, const Event& event);
+  // Both with mutex_ held.
+  void StepLocked(const Event& event, std::vector<Ready>& ready);
+  void Carry(const OpenGranted& effect, std::vector<Ready>& ready);
+  void Carry(const ChangeGranted& effect, std::vector<Ready>& ready);
+  void Carry(const LockGranted& effect, std::vector<Ready>& ready);
+  void Carry(const FenceDone& effect, std::vector<Ready>& ready);
+  void Carry(const Refused& effect, std::vector<Ready>& ready);
+  void Carry(const Commit& effect, std::vector<Ready>&);
+  void Carry(const CloseGates& effect, std::vector<Ready>&);
+  void Carry(const RefuseCachedWrites& effect, std::vector<Ready>&);
+  void Carry(const HandleDropped& effect, std::vector<Ready>&);
+  void Carry(const GateDropped& effect, std::vector<Ready>&);
+  void Carry(const NotifyFenced& effect, std::vector<Ready>&);
+  void Carry(const NotifyRevoked& effect, std::vector<Ready>&);
+  void Carry(const SessionEnded& effect, std::vector<Ready>&);
+  void Carry(const Emit& effect, std::vector<Ready>&);
+  void MakeReady(RequestId request, Answer answer, std::vector<Ready>& ready);
+  std::shared_ptr<Gate>& GateFor(GateId id);
+  void ArmTimer();
+  // Posts what is ready, but the answer to `mine`, which it returns; closes what was dropped.
+  std::optional<Answer> Finish(std::vector<Ready> ready, RequestId mine);
+  void CommitLoop();
+
+  StateStore& state_;
+  EventLog& events_;
+  Executor& executor_;
+  Timers& timers_;
+  const Clock& clock_;
+  const bool check_invariants_;
+  HandleTable handles_;
+  SharedFiles shared_files_;
+  std::atomic<std::uint64_t> last_request_{0};
+
+  // Lock order: mutex_ before a session's and a gate's own; never the other way round.
+  std::mutex mutex_;
+  Arbiter arbiter_;
+  std::unordered_map<std::uint64_t, Pending> pending_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<Gate>> gates_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<Session>> sessions_;
+  std::unordered_map<std::uint64_t, std::vector<std::function<void()>>> when_ended_;
+  std::vector<std::shared_ptr<OpenFile>> dropped_;  // their descriptors are closed outside the lock
+  Instant armed_{Instant::max()};
+  TimerId timer_{};
+  bool stopped_ = false;
+
+  std::mutex commit_mutex_;
+  std::condition_variable commit_wanted_;
+  std::vector<InstanceRecord> to_commit_;
+  bool ending_ = false;
+  std::thread committer_;
+};
+
+}  // namespace baton::server

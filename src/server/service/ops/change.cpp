@@ -1,0 +1,80 @@
+#include "server/service/ops/change.h"
+
+#include <memory>
+#include <utility>
+
+namespace baton::server::ops {
+namespace {
+
+bool SameTargets(const std::vector<ChangeWish::Target>& a, const std::vector<ChangeWish::Target>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const auto& x, const auto& y) { return x.file == y.file && x.act == y.act; });
+}
+
+class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
+ public:
+  ChangeRun(Service& service, Call call, Change change)
+      : service_(service), call_(std::move(call)), change_(std::move(change)) {}
+
+  void Start() {
+    const auto policy = service_.store().PolicyOf(change_.policy_of);
+    if (!policy) return call_.Fail(policy.error().value);
+    auto who = service_.RequesterFor(call_, change_.caller, *policy);
+    if (!who) return call_.Fail(who.error().value);
+    wish_.who = std::move(*who);
+    Attempt();
+  }
+
+ private:
+  NameLocks::Held HoldNames() {
+    if (!change_.by_name) return {nullptr, nullptr};
+    return service_.name_locks().Lock(change_.directories[0], change_.directories[1]);
+  }
+
+  void Attempt() {
+    const NameLocks::Held names = HoldNames();
+    auto targets = change_.targets();
+    if (!targets) return call_.Fail(targets.error().value);
+    if (service_.coordinator().WouldFence(wish_.who)) {
+      if (const auto allowed = change_.probe(); !allowed) return call_.Fail(allowed.error().value);
+    }
+    wish_.request = service_.coordinator().NewRequest();
+    wish_.targets = std::move(*targets);
+    wish_.wait_until = service_.clock().Now();
+    call_.session()->SetWaiting(call_.request(), wish_.request);
+    auto answer = service_.coordinator().Change(
+        wish_, [self = shared_from_this()](Coordinator::Answer& later) { self->GoOn(later); });
+    if (answer) Act(*answer);
+  }
+
+  // It had to wait: the names may have changed meanwhile.
+  void GoOn(Coordinator::Answer& answer) {
+    if (answer.error != 0) return call_.Fail(answer.error);
+    {
+      const NameLocks::Held names = HoldNames();
+      auto targets = change_.targets();
+      if (!targets) return call_.Fail(targets.error().value);
+      if (SameTargets(*targets, wish_.targets)) return Act(answer);
+    }
+    answer.entry = GateEntry();
+    Attempt();
+  }
+
+  void Act(Coordinator::Answer& answer) {
+    if (answer.error != 0) return call_.Fail(answer.error);
+    change_.act(call_, answer.epoch);
+  }
+
+  Service& service_;
+  Call call_;
+  Change change_;
+  ChangeWish wish_;
+};
+
+}  // namespace
+
+void RunChange(Service& service, Call call, Change change) {
+  std::make_shared<ChangeRun>(service, std::move(call), std::move(change))->Start();
+}
+
+}  // namespace baton::server::ops

@@ -1,0 +1,29 @@
+// RunChange: how everything is changed that needs no handle (rules O2, T1, T2, T4): by name, of attributes, of xattrs. It keeps
+// the names still, looks whose files are touched, checks everything else before anybody is fenced, asks the arbiter, and
+// acts inside the gate. If the arbiter makes it wait, it looks again afterwards.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <vector>
+
+#include "server/service/service.h"
+
+namespace baton::server::ops {
+
+struct Change {
+  protocol::Caller caller;
+  FileRef policy_of;                   // the file or directory whose policy counts (rule I2 d)
+  std::array<FileKey, 2> directories;  // whose names it changes; the same twice: one
+  bool by_name = false;                // false: `directories` do not count
+  // Whose files it touches, as the names stand now.
+  std::function<Result<std::vector<ChangeWish::Target>>()> targets;
+  // The errno that `act` would give, without doing it.
+  std::function<Result<void>()> probe;
+  // Does it and answers. Inside the gate, with the names kept still.
+  std::function<void(Call&, Epoch)> act;
+};
+
+void RunChange(Service& service, Call call, Change change);
+
+}  // namespace baton::server::ops

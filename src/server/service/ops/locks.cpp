@@ -1,0 +1,69 @@
+// LOCK and GETLK: flock, POSIX and OFD locks (rules L1, L2, C1).
+#include <memory>
+#include <utility>
+
+#include "server/service/ops/operations.h"
+#include "server/service/service.h"
+
+namespace baton::server::ops {
+namespace {
+
+template <class Wish>
+bool RangeIsValid(const Wish& wish) {
+  return wish.start <= wish.last && wish.last <= kRangeEnd;
+}
+
+LockType TypeOf(protocol::LockMode mode) {
+  return mode == protocol::LockMode::kWrite ? LockType::kWrite : LockType::kRead;
+}
+
+}  // namespace
+
+void Lock(Service& service, Call call, const protocol::LockRequest& wish, std::span<const std::byte>) {
+  const bool is_flock = wish.kind == protocol::LockKind::kFlock;
+  if (!RangeIsValid(wish) || wish.mode > protocol::LockMode::kWrite ||
+      (wish.kind != protocol::LockKind::kRecord && !is_flock)) {
+    return call.Fail(EINVAL);
+  }
+  const auto file = service.FileOf(call, wish.handle);
+  if (!file) return;
+  if (const int error = file->membership->Closed(); error != 0) {
+    service.coordinator().ReportLate(*file);
+    return call.Fail(error);
+  }
+  const LockKind kind = is_flock ? LockKind::kFlock : LockKind::kRecord;
+  const ByteRange range = is_flock ? ByteRange() : ByteRange{wish.start, wish.last};
+  if (wish.mode == protocol::LockMode::kUnlock) {
+    service.coordinator().Tell(Unlock{wish.handle, kind, wish.owner, range});
+    return call.Answer(protocol::LockReply{file->shared->ChangesByOthers(file->session)});
+  }
+  if (!is_flock) file->shared->record_locks.store(true, std::memory_order_release);
+  const LockWish asked{service.coordinator().NewRequest(), wish.handle, kind, TypeOf(wish.mode), wish.owner, range,
+                       wish.wait, wish.pid};
+  call.session()->SetWaiting(call.request(), asked.request);
+  const auto waiting = std::make_shared<Call>(std::move(call));
+  service.coordinator().Lock(asked, [waiting, file](Coordinator::Answer& answer) {
+    if (answer.error != 0) return waiting->Fail(answer.error);
+    waiting->Answer(protocol::LockReply{file->shared->ChangesByOthers(file->session)});
+  });
+}
+
+void Getlk(Service& service, Call call, const protocol::GetlkRequest& wish, std::span<const std::byte>) {
+  if (!RangeIsValid(wish)) return call.Fail(EINVAL);
+  const auto file = service.FileOf(call, wish.handle);
+  if (!file) return;
+  if (const int error = file->membership->Closed(); error != 0) return call.Fail(error);
+  const LockWish asked{RequestId{}, wish.handle, LockKind::kRecord, TypeOf(wish.mode), wish.owner,
+                       {wish.start, wish.last}, false, 0};
+  const auto held = service.coordinator().GetLock(asked);
+  protocol::GetlkReply reply;
+  if (held) {
+    reply.mode = held->type == LockType::kWrite ? protocol::LockMode::kWrite : protocol::LockMode::kRead;
+    reply.start = held->range.start;
+    reply.last = held->range.last;
+    reply.pid = held->pid;
+  }
+  call.Answer(reply);
+}
+
+}  // namespace baton::server::ops

@@ -1,0 +1,152 @@
+// MKDIR, MKNOD, SYMLINK, LINK, UNLINK, RMDIR, RENAME: changes by name. Regular files are made by CREATE (open.cpp).
+#include <linux/fs.h>
+
+#include <utility>
+
+#include "server/service/ops/change.h"
+#include "server/service/ops/operations.h"
+
+namespace baton::server::ops {
+namespace {
+
+using Targets = Result<std::vector<ChangeWish::Target>>;
+
+// A change of the names in one directory; false: answered already.
+bool InDirectory(Service& service, Call& call, const FileRef& directory, Change& change) {
+  const auto key = service.store().KeyOf(directory);
+  if (!key) {
+    call.Fail(key.error().value);
+    return false;
+  }
+  change.policy_of = directory;
+  change.by_name = true;
+  change.directories = {*key, *key};
+  return true;
+}
+
+// Answers with what was made.
+void AnswerNode(Call& call, Epoch epoch, const Result<store::Node>& node) {
+  if (!node) return call.Fail(node.error().value);
+  call.Answer(protocol::NodeReply{node->ref, node->attr}, epoch);
+}
+
+void AnswerVoid(Call& call, Epoch epoch, const Result<void>& done) {
+  if (!done) return call.Fail(done.error().value);
+  call.AnswerDone(epoch);
+}
+
+Targets NoTargets() { return std::vector<ChangeWish::Target>{}; }
+
+// The file that a name stands for now.
+Targets TargetOf(Service& service, const Credentials& who, const FileRef& directory, const std::string& name) {
+  const auto node = service.store().Lookup(who, directory, name);
+  if (!node) return Fail(node.error().value);
+  return std::vector<ChangeWish::Target>{{node->key, Act::kNames}};
+}
+
+template <class Probe, class Make>
+void MakeName(Service& service, Call call, const protocol::Caller& caller, const FileRef& directory, Probe probe,
+              Make make) {
+  Change change;
+  change.caller = caller;
+  if (!InDirectory(service, call, directory, change)) return;
+  change.targets = NoTargets;
+  change.probe = std::move(probe);
+  change.act = [make = std::move(make)](Call& done, Epoch epoch) { AnswerNode(done, epoch, make()); };
+  RunChange(service, std::move(call), std::move(change));
+}
+
+template <class Probe, class Remove>
+void RemoveName(Service& service, Call call, const protocol::RemoveRequest& wish, Probe probe, Remove remove) {
+  Change change;
+  change.caller = wish.caller;
+  if (!InDirectory(service, call, wish.directory, change)) return;
+  change.targets = [&service, wish] {
+    return TargetOf(service, Service::CredentialsOf(wish.caller), wish.directory, wish.name);
+  };
+  change.probe = std::move(probe);
+  change.act = [remove = std::move(remove)](Call& done, Epoch epoch) { AnswerVoid(done, epoch, remove()); };
+  RunChange(service, std::move(call), std::move(change));
+}
+
+}  // namespace
+
+void MakeDirectory(Service& service, Call call, const protocol::MakeDirectoryRequest& wish, std::span<const std::byte>) {
+  auto& store = service.store();
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  MakeName(service, std::move(call), wish.caller, wish.directory,
+           [&store, who, wish] { return store.WouldMakeDirectory(who, wish.directory, wish.name); },
+           [&store, who, wish] { return store.MakeDirectory(who, wish.directory, wish.name, wish.mode); });
+}
+
+void MakeNode(Service& service, Call call, const protocol::MakeNodeRequest& wish, std::span<const std::byte>) {
+  auto& store = service.store();
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  MakeName(service, std::move(call), wish.caller, wish.directory,
+           [&store, who, wish] { return store.WouldMakeNode(who, wish.directory, wish.name, wish.mode); },
+           [&store, who, wish] { return store.MakeNode(who, wish.directory, wish.name, wish.mode, wish.device); });
+}
+
+void Symlink(Service& service, Call call, const protocol::SymlinkRequest& wish, std::span<const std::byte>) {
+  auto& store = service.store();
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  MakeName(service, std::move(call), wish.caller, wish.directory,
+           [&store, who, wish] { return store.WouldSymlink(who, wish.directory, wish.name, wish.target); },
+           [&store, who, wish] { return store.Symlink(who, wish.directory, wish.name, wish.target); });
+}
+
+void Link(Service& service, Call call, const protocol::LinkRequest& wish, std::span<const std::byte>) {
+  auto& store = service.store();
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  MakeName(service, std::move(call), wish.caller, wish.directory,
+           [&store, who, wish] { return store.WouldLink(who, wish.file, wish.directory, wish.name); },
+           [&store, who, wish] { return store.Link(who, wish.file, wish.directory, wish.name); });
+}
+
+void Unlink(Service& service, Call call, const protocol::RemoveRequest& wish, std::span<const std::byte>) {
+  auto& store = service.store();
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  RemoveName(service, std::move(call), wish,
+             [&store, who, wish] { return store.WouldUnlink(who, wish.directory, wish.name); },
+             [&store, who, wish] { return store.Unlink(who, wish.directory, wish.name); });
+}
+
+void RemoveDirectory(Service& service, Call call, const protocol::RemoveRequest& wish, std::span<const std::byte>) {
+  auto& store = service.store();
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  RemoveName(service, std::move(call), wish,
+             [&store, who, wish] { return store.WouldRemoveDirectory(who, wish.directory, wish.name); },
+             [&store, who, wish] { return store.RemoveDirectory(who, wish.directory, wish.name); });
+}
+
+void Rename(Service& service, Call call, const protocol::RenameRequest& wish, std::span<const std::byte>) {
+  auto& store = service.store();
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  Change change;
+  change.caller = wish.caller;
+  if (!InDirectory(service, call, wish.directory, change)) return;
+  const auto to = store.KeyOf(wish.new_directory);
+  if (!to) return call.Fail(to.error().value);
+  change.directories[1] = *to;
+  change.targets = [&service, who, wish]() -> Targets {
+    auto targets = TargetOf(service, who, wish.directory, wish.name);
+    if (!targets) return targets;
+    const auto replaced = TargetOf(service, who, wish.new_directory, wish.new_name);
+    if (replaced) {
+      targets->push_back(replaced->front());
+    } else if (replaced.error().value != ENOENT) {
+      return Fail(replaced.error().value);
+    }
+    return targets;
+  };
+  change.probe = [&store, who, wish] {
+    return store.WouldRename(who, wish.directory, wish.name, wish.new_directory, wish.new_name, wish.flags);
+  };
+  change.act = [&store, who, wish](Call& done, Epoch epoch) {
+    AnswerVoid(done, epoch,
+               store.Rename(who, wish.directory, wish.name, wish.new_directory, wish.new_name, wish.flags));
+  };
+  RunChange(service, std::move(call), std::move(change));
+}
+
+}  // namespace baton::server::ops

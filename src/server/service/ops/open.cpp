@@ -1,0 +1,179 @@
+// OPEN and CREATE (rules O2, O3, O5, T1-T4): everything is resolved and checked first, nothing is created or truncated before
+// the arbiter has granted.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "base/log.h"
+#include "server/service/ops/change.h"
+#include "server/service/ops/operations.h"
+
+namespace baton::server::ops {
+namespace {
+
+// What an OPEN and the second half of a CREATE have in common.
+struct Opening {
+  protocol::Caller caller;
+  FileRef ref;
+  int flags = 0;        // open(2)
+  Duration claim_wait{};
+  bool created = false; // by this very request: counts as an open for writing (rule O2)
+};
+
+bool Writes(const Opening& opening) {
+  return (opening.flags & O_ACCMODE) != O_RDONLY || (opening.flags & O_TRUNC) != 0 || opening.created;
+}
+
+void LogRefusal(const Call& call, const OpenWish& wish, const Coordinator::Answer& answer) {
+  if (answer.error != EBUSY || !answer.holder) return;
+  const Holder& holder = *answer.holder;
+  log::Info("refused {} to pid {} ({}, uid {}) on node {}: it is held by {} on node {}, pid {} ({})", wish.path,
+            wish.who.pid, wish.who.program, wish.who.uid, call.session()->node(),
+            holder.guid ? ToString(*holder.guid) : "a program without an instance", holder.node, holder.pid,
+            holder.program);
+}
+
+void Granted(Service& service, Call& call, const Opening& opening, const std::shared_ptr<OpenFile>& file) {
+  if ((opening.flags & O_TRUNC) != 0 && !opening.created) {
+    int error = 0;
+    {
+      const HandleEntry entry(*file);
+      error = entry.error();
+      if (error == 0) {
+        const bool writable = (opening.flags & O_ACCMODE) != O_RDONLY;
+        Result<void> truncated;
+        if (writable) {
+          truncated = file->file->Truncate(0);
+        } else {  // O_RDONLY|O_TRUNC: its own descriptor may not write
+          const auto again = service.store().Open(Service::CredentialsOf(opening.caller), opening.ref, opening.flags);
+          if (!again) truncated = Fail(again.error().value);
+        }
+        if (!truncated) error = truncated.error().value;
+      }
+    }
+    if (error != 0) {
+      service.coordinator().Tell(CloseHandle{file->id});
+      return call.Fail(error);
+    }
+    file->shared->Changed(file->session);
+  }
+  const auto attr = file->file->GetAttr();
+  if (!attr) {
+    service.coordinator().Tell(CloseHandle{file->id});
+    return call.Fail(attr.error().value);
+  }
+  call.Answer(protocol::OpenReply{file->id, opening.ref, *attr, file->shared->ChangesByOthers(file->session)},
+              file->epoch);
+}
+
+// Asks the arbiter for a handle on a file whose store file is open already.
+void AskForHandle(Service& service, Call call, const Opening& opening, std::shared_ptr<store::StoreFile> store_file) {
+  const auto policy = service.store().PolicyOf(opening.ref);
+  if (!policy) return call.Fail(policy.error().value);
+  const bool writes = Writes(opening);
+  // Readers stay anonymous where the id is only the directory's (rule I2 d).
+  auto who = service.RequesterFor(call, opening.caller, writes ? *policy : store::DirectoryPolicy());
+  if (!who && !(who.error().value == EACCES && !writes)) return call.Fail(who.error().value);
+
+  OpenWish wish;
+  wish.request = service.coordinator().NewRequest();
+  if (who) {
+    wish.who = std::move(*who);
+  } else {
+    protocol::Caller reader = opening.caller;
+    reader.identified = true;  // an unidentified caller may read (rule I5)
+    wish.who = *service.RequesterFor(call, reader, store::DirectoryPolicy());
+  }
+  wish.file = store_file->Key();
+  wish.reads = (opening.flags & O_ACCMODE) != O_WRONLY;
+  wish.writes = writes;
+  wish.mode = service.ClaimModeFor(*policy);
+  wish.wait_until = service.clock().Now() + opening.claim_wait;
+  wish.path = store_file->Path();
+
+  const auto file = std::make_shared<OpenFile>();
+  file->session = call.session()->id();
+  if (wish.who.instance) file->guid = wish.who.instance->guid;
+  file->program = wish.who.program;
+  file->pid = wish.who.pid;
+  file->uid = wish.who.uid;
+  file->path = wish.path;
+  file->shared = service.coordinator().shared_files().For(wish.file);
+  file->file = std::move(store_file);
+  call.session()->SetWaiting(call.request(), wish.request);
+  const auto waiting = std::make_shared<Call>(std::move(call));
+  service.coordinator().Open(wish, file, [&service, waiting, opening, file, wish](Coordinator::Answer& answer) {
+    if (answer.error != 0) {
+      LogRefusal(*waiting, wish, answer);
+      return waiting->Fail(answer.error);
+    }
+    Granted(service, *waiting, opening, file);
+  });
+}
+
+void OpenExisting(Service& service, Call call, const Opening& opening) {
+  auto& store = service.store();
+  const Credentials who = Service::CredentialsOf(opening.caller);
+  if ((opening.flags & O_TRUNC) != 0) {
+    if (const auto allowed = store.WouldOpen(who, opening.ref, opening.flags); !allowed) {
+      return call.Fail(allowed.error().value);
+    }
+  }
+  auto file = store.Open(who, opening.ref, opening.flags & ~O_TRUNC);
+  if (!file) return call.Fail(file.error().value);
+  AskForHandle(service, std::move(call), opening, std::move(*file));
+}
+
+// The name is there after all.
+void CreateExisting(Service& service, Call call, const protocol::CreateRequest& wish, const store::Node& node) {
+  if ((wish.flags & O_EXCL) != 0) return call.Fail(EEXIST);
+  if (S_ISDIR(node.attr.mode)) return call.Fail(EISDIR);
+  if (!S_ISREG(node.attr.mode)) return call.Fail(ESTALE);  // the kernel looks the name up again and goes its own way
+  OpenExisting(service, std::move(call),
+               {wish.caller, node.ref, static_cast<int>(wish.flags), wish.claim_wait, false});
+}
+
+}  // namespace
+
+void Open(Service& service, Call call, const protocol::OpenRequest& wish, std::span<const std::byte>) {
+  OpenExisting(service, std::move(call),
+               {wish.caller, wish.file, static_cast<int>(wish.flags) & ~(O_CREAT | O_EXCL), wish.claim_wait, false});
+}
+
+void Create(Service& service, Call call, const protocol::CreateRequest& wish, std::span<const std::byte>) {
+  auto& store = service.store();
+  const auto key = store.KeyOf(wish.directory);
+  if (!key) return call.Fail(key.error().value);
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  if (const auto node = store.Lookup(who, wish.directory, wish.name)) {
+    return CreateExisting(service, std::move(call), wish, *node);
+  } else if (node.error().value != ENOENT) {
+    return call.Fail(node.error().value);
+  }
+  Change change;
+  change.caller = wish.caller;
+  change.policy_of = wish.directory;
+  change.by_name = true;
+  change.directories = {*key, *key};
+  change.targets = [] { return std::vector<ChangeWish::Target>{}; };
+  change.probe = [&store, who, wish] { return store.WouldCreate(who, wish.directory, wish.name); };
+  change.act = [&service, who, wish](Call& done, Epoch) {
+    constexpr int kTries = 16;  // somebody creates and removes the name all the time
+    for (int tried = 0; tried < kTries; ++tried) {
+      auto made = service.store().Create(who, wish.directory, wish.name, static_cast<int>(wish.flags), wish.mode);
+      if (made) {
+        const Opening opening{wish.caller, made->node.ref, static_cast<int>(wish.flags), wish.claim_wait, true};
+        return AskForHandle(service, std::move(done), opening, std::move(made->file));
+      }
+      if (made.error().value != EEXIST) return done.Fail(made.error().value);
+      const auto node = service.store().Lookup(who, wish.directory, wish.name);
+      if (node) return CreateExisting(service, std::move(done), wish, *node);
+      if (node.error().value != ENOENT) return done.Fail(node.error().value);
+    }
+    done.Fail(ESTALE);
+  };
+  RunChange(service, std::move(call), std::move(change));
+}
+
+}  // namespace baton::server::ops

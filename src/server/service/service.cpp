@@ -1,0 +1,268 @@
+#include "server/service/service.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "protocol/codec.h"
+#include "server/service/ops/operations.h"
+
+namespace baton::server {
+
+using protocol::FrameHeader;
+using protocol::HelloReply;
+using protocol::HelloRequest;
+using protocol::Operation;
+
+namespace {
+
+constexpr std::uint32_t kNobody = 65534;
+
+template <class Reply>
+void SendHelloReply(Connection& connection, const FrameHeader& request, int error, const Reply& reply) {
+  FrameHeader header = request;
+  header.kind = protocol::FrameKind::kReply;
+  header.flags = 0;
+  header.error = error;
+  std::vector<std::byte> body;
+  if (error == 0) protocol::Encoder(body).Put(reply);
+  connection.Send(header, body, {});
+}
+
+SessionId NewSessionId() {
+  std::uint64_t id = 0;
+  do randombytes_buf(&id, sizeof id);
+  while (id == 0);
+  return SessionId{id};
+}
+
+}  // namespace
+
+Service::Service(const ServiceOptions& options, store::BackingStore& store, Coordinator& coordinator, Timers& timers,
+                 const Clock& clock)
+    : options_(options), store_(store), coordinator_(coordinator), timers_(timers), clock_(clock) {
+  watched_at_ = clock_.Now();
+  WatchLeases();
+}
+
+Service::~Service() { Stop(); }
+
+void Service::Stop() {
+  const std::lock_guard lock(watch_mutex_);
+  if (ending_) return;
+  ending_ = true;
+  timers_.Cancel(watch_);
+}
+
+void Service::OnHeard(const std::shared_ptr<Connection>& connection) {
+  const auto session = connection->Attached<Session>();
+  if (!session) return;
+  session->Heard(clock_.Now());
+  if (session->silent.load(std::memory_order_relaxed) && session->silent.exchange(false)) {
+    coordinator_.Tell(SessionHeard{session->id()});
+  }
+}
+
+void Service::OnClosed(const std::shared_ptr<Connection>& connection) {
+  const auto session = connection->Attached<Session>();
+  if (session && session->Lost(connection.get())) {
+    log::Info("lost the connection of node {} ({}); its session is kept", session->node(), connection->PeerName());
+  }
+}
+
+void Service::OnFrame(const std::shared_ptr<Connection>& connection, FrameHeader header,
+                      std::span<const std::byte> body, std::span<const std::byte> data) {
+  if (header.operation == static_cast<std::uint16_t>(Operation::kHello)) {
+    Hello(connection, header, body);
+    return;
+  }
+  const auto session = connection->Attached<Session>();
+  if (!session) {
+    log::Warn("{} sent operation {} before its HELLO was accepted; closing", connection->PeerName(), header.operation);
+    connection->Close();
+    return;
+  }
+  if (session->ended()) {
+    connection->Close();
+    return;
+  }
+  switch (session->Begin(header)) {
+    case Session::Arrival::kNew:
+      Dispatch(Call(session, header), body, data);
+      return;
+    case Session::Arrival::kAnswered:
+    case Session::Arrival::kInProgress:
+      return;
+    case Session::Arrival::kBroken:
+      log::Warn("{} (node {}) used slot {} out of sequence; closing", connection->PeerName(), session->node(),
+                header.slot);
+      connection->Close();
+      return;
+  }
+}
+
+void Service::Dispatch(Call call, std::span<const std::byte> body, std::span<const std::byte> data) {
+  switch (static_cast<Operation>(call.request().operation)) {
+#define BATON_CASE(number, name, request, reply, ...)                   \
+  case Operation::k##name: {                                            \
+    const auto wish = protocol::Decode<protocol::request>(body);        \
+    if (!wish) break;                                                   \
+    ops::name(*this, std::move(call), *wish, data);                     \
+    return;                                                             \
+  }
+    BATON_SESSION_OPERATIONS(BATON_CASE)
+#undef BATON_CASE
+    default:
+      call.Fail(EOPNOTSUPP);
+      return;
+  }
+  log::Warn("node {} sent a malformed {} request", call.session()->node(),
+            PropertiesOf(static_cast<Operation>(call.request().operation))->name);
+  call.Fail(EPROTO);
+}
+
+void Service::Hello(const std::shared_ptr<Connection>& connection, const FrameHeader& header,
+                    std::span<const std::byte> body) {
+  const auto hello = protocol::Decode<HelloRequest>(body);
+  if (!hello || hello->magic != protocol::kMagic || connection->Attached<Session>()) {
+    log::Warn("{} sent a malformed HELLO; closing", connection->PeerName());
+    connection->Close();
+    return;
+  }
+  if (hello->oldest_version > protocol::kProtocolVersion || hello->newest_version < protocol::kProtocolVersion) {
+    log::Warn("{} (node {}) speaks protocol {} to {}, this batond speaks {}; update the older one",
+              connection->PeerName(), hello->node, hello->oldest_version, hello->newest_version,
+              protocol::kProtocolVersion);
+    SendHelloReply(*connection, header, EPROTO, HelloReply());
+    return;
+  }
+  if (hello->session == SessionId{}) {
+    Begin(connection, header, *hello);
+    return;
+  }
+  const auto session = coordinator_.FindSession(hello->session);
+  int error = ESTALE;
+  if (session && sodium_memcmp(&session->secret(), &hello->secret, sizeof hello->secret) == 0) {
+    error = coordinator_.ResumeSession(
+        session, [&](const auto& fences) { Welcome(session, connection, header, true, fences); });
+  }
+  if (error == 0) {
+    log::Info("node {} resumed its session from {}", session->node(), connection->PeerName());
+    return;
+  }
+  log::Warn("node {} wanted to resume a session that has ended or is not known here; it is told so (ESTALE)",
+            hello->node);
+  SendHelloReply(*connection, header, ESTALE, HelloReply());
+}
+
+void Service::Begin(const std::shared_ptr<Connection>& connection, const FrameHeader& header,
+                    const HelloRequest& hello) {
+  if (hello.node.empty() || hello.node.size() > 1024 || hello.mount_point.size() > 4096) {
+    SendHelloReply(*connection, header, EINVAL, HelloReply());
+    return;
+  }
+  protocol::SessionSecret secret;
+  randombytes_buf(&secret, sizeof secret);
+  const auto session = std::make_shared<Session>(NewSessionId(), secret, hello.node, clock_.Now());
+  const SessionBegins begins{session->id(), hello.node, hello.boot, hello.machine, hello.mount_point};
+  const int error = coordinator_.BeginSession(
+      session, begins, [&](const auto& fences) { Welcome(session, connection, header, false, fences); });
+  if (error == 0) {
+    log::Info("node {} mounted on {} from {}", hello.node, hello.mount_point, connection->PeerName());
+    return;
+  }
+  log::Warn("refused a session of node {} from {}: that name is in use by another machine (set -o node=)", hello.node,
+            connection->PeerName());
+  SendHelloReply(*connection, header, error, HelloReply());
+}
+
+void Service::Welcome(const std::shared_ptr<Session>& session, const std::shared_ptr<Connection>& connection,
+                      const FrameHeader& header, bool resumed, const std::vector<Arbiter::NodeFence>& fences) {
+  HelloReply reply;
+  reply.version = protocol::kProtocolVersion;
+  reply.session = session->id();
+  reply.secret = session->secret();
+  reply.resumed = resumed;
+  reply.slots = protocol::kMaxSlots;
+  reply.lease = options_.lease;
+  reply.root = store_.Root().ref;
+  for (const auto& fence : fences) {
+    reply.fences.push_back({fence.guid, fence.epoch, fence.version, fence.acknowledged});
+  }
+  connection->Attach(session);
+  session->Adopt(connection);
+  SendHelloReply(*connection, header, 0, reply);
+}
+
+// Tells the arbiter which sessions went silent (rule S2). If this thread itself was late, the server was stopped, not they.
+void Service::WatchLeases() {
+  const Instant now = clock_.Now();
+  const Duration step = std::clamp<Duration>(options_.lease / 20, std::chrono::milliseconds(10),
+                                             std::chrono::milliseconds(100));
+  const bool was_away = now - watched_at_ > options_.lease / 2 + step;
+  watched_at_ = now;
+  for (const auto& session : coordinator_.Sessions()) {
+    if (was_away) session->Heard(now);
+    if (now - session->heard() <= options_.lease || session->silent.exchange(true)) continue;
+    coordinator_.Tell(SessionSilent{session->id()});
+    log::Warn("node {} has been silent for its whole lease; what it holds is kept until somebody needs it",
+              session->node());
+  }
+  const std::lock_guard lock(watch_mutex_);
+  if (!ending_) watch_ = timers_.At(now + step, [this] { WatchLeases(); });
+}
+
+Result<Requester> Service::RequesterFor(const Call& call, const protocol::Caller& caller,
+                                        const store::DirectoryPolicy& policy) const {
+  const auto squashed = [this](std::uint32_t uid) { return options_.squash_root && uid == 0 ? kNobody : uid; };
+  Requester who;
+  who.session = call.session()->id();
+  who.uid = squashed(caller.uid);
+  who.pid = caller.pid;
+  who.program = caller.program;
+  who.ancestors = caller.ancestors;
+  if (caller.member) {
+    const protocol::Member& member = *caller.member;
+    who.instance = InstanceClaim{member.guid, member.version, member.epoch, squashed(member.owner_uid),
+                                 member.may_take_over};
+    return who;
+  }
+  if (policy.malformed_instance) {
+    log::Warn("pid {} ({}) on node {}: the directory's user.app_instance_id is no GUID", caller.pid, caller.program,
+              call.session()->node());
+    return Fail(EINVAL);
+  }
+  if (policy.instance) {
+    who.instance = InstanceClaim{.guid = *policy.instance,
+                                 .owner = who.uid,
+                                 .by_policy = true,
+                                 .takes_over_alive = policy.takeover_any};
+    return who;
+  }
+  if (!caller.identified) return Fail(EACCES);
+  return who;
+}
+
+ClaimMode Service::ClaimModeFor(const store::DirectoryPolicy& policy) const {
+  if (!policy.claim) return options_.claim;
+  switch (*policy.claim) {
+    case store::DirectoryClaim::kNone:
+      return ClaimMode::kNone;
+    case store::DirectoryClaim::kExclusive:
+      return ClaimMode::kExclusive;
+    case store::DirectoryClaim::kWrite:
+      break;
+  }
+  return ClaimMode::kWrite;
+}
+
+std::shared_ptr<OpenFile> Service::FileOf(Call& call, HandleId handle) {
+  auto file = coordinator_.handles().Find(handle);
+  if (file && file->session == call.session()->id()) return file;
+  call.Fail(ESTALE);  // dropped with its incarnation, or never this session's
+  return nullptr;
+}
+
+}  // namespace baton::server

@@ -1,0 +1,80 @@
+// Service: what each frame of a mount means. It keeps the sessions' connections, hands each request to its operation
+// (ops/, one file a family) and watches the leases. Decisions are the arbiter's (through the Coordinator), effects on files
+// the BackingStore's. Rules S1-S4, A1. Any thread.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/clock.h"
+#include "protocol/operations.h"
+#include "server/net/connection.h"
+#include "server/net/executor.h"
+#include "server/service/call.h"
+#include "server/service/coordinator.h"
+#include "server/service/name_locks.h"
+#include "server/store/backing_store.h"
+
+namespace baton::server {
+
+struct ServiceOptions {
+  Duration lease = std::chrono::seconds(10);
+  ClaimMode claim = ClaimMode::kWrite;
+  bool squash_root = false;
+};
+
+class Service final : public FrameHandler {
+ public:
+  Service(const ServiceOptions& options, store::BackingStore& store, Coordinator& coordinator, Timers& timers,
+          const Clock& clock);
+  ~Service() override;
+  // No lease is watched any more. Before the timers go.
+  void Stop();
+
+  void OnFrame(const std::shared_ptr<Connection>& connection, protocol::FrameHeader header,
+               std::span<const std::byte> body, std::span<const std::byte> data) override;
+  void OnHeard(const std::shared_ptr<Connection>& connection) override;
+  void OnClosed(const std::shared_ptr<Connection>& connection) override;
+
+  // --- For the operations ---------------------------------------------------------------------------------------------
+  store::BackingStore& store() { return store_; }
+  Coordinator& coordinator() { return coordinator_; }
+  NameLocks& name_locks() { return name_locks_; }
+  const ServiceOptions& options() const { return options_; }
+  const Clock& clock() const { return clock_; }
+
+  static Credentials CredentialsOf(const protocol::Caller& caller) { return {caller.uid, caller.gid, caller.groups}; }
+
+  // Who asks, the id by policy included (rule I2 d). EACCES: an unidentified caller without one (I5); EINVAL: the policy's
+  // id does not parse (I4).
+  Result<Requester> RequesterFor(const Call& call, const protocol::Caller& caller,
+                                 const store::DirectoryPolicy& policy) const;
+  ClaimMode ClaimModeFor(const store::DirectoryPolicy& policy) const;
+
+  // The open that a handle id of this call's session names; otherwise null, and the call is answered.
+  std::shared_ptr<OpenFile> FileOf(Call& call, HandleId handle);
+
+ private:
+  void Hello(const std::shared_ptr<Connection>& connection, const protocol::FrameHeader& header,
+             std::span<const std::byte> body);
+  void Begin(const std::shared_ptr<Connection>& connection, const protocol::FrameHeader& header,
+             const protocol::HelloRequest& hello);
+  void Welcome(const std::shared_ptr<Session>& session, const std::shared_ptr<Connection>& connection,
+               const protocol::FrameHeader& header, bool resumed, const std::vector<Arbiter::NodeFence>& fences);
+  void Dispatch(Call call, std::span<const std::byte> body, std::span<const std::byte> data);
+  void WatchLeases();
+
+  const ServiceOptions options_;
+  store::BackingStore& store_;
+  Coordinator& coordinator_;
+  Timers& timers_;
+  const Clock& clock_;
+  NameLocks name_locks_;
+  Instant watched_at_{};
+  std::mutex watch_mutex_;
+  TimerId watch_{};
+  bool ending_ = false;
+};
+
+}  // namespace baton::server

@@ -1,0 +1,116 @@
+#include "server/service/session.h"
+
+#include "base/check.h"
+
+namespace baton::server {
+
+using protocol::FrameHeader;
+using protocol::FrameKind;
+
+Session::Arrival Session::Begin(const FrameHeader& header) {
+  if (header.slot == protocol::kNoSlot) return Arrival::kNew;
+  std::shared_ptr<Connection> connection;
+  FrameHeader reply;
+  std::vector<std::byte> body;
+  {
+    const std::lock_guard lock(mutex_);
+    if (header.slot >= protocol::kMaxSlots) return Arrival::kBroken;
+    if (header.slot >= slots_.size()) slots_.resize(header.slot + 1);
+    Slot& slot = slots_[header.slot];
+    if (header.sequence == slot.sequence + 1) {
+      if (slot.in_progress) return Arrival::kBroken;
+      slot.sequence = header.sequence;
+      slot.in_progress = true;
+      slot.has_reply = false;
+      return Arrival::kNew;
+    }
+    if (header.sequence != slot.sequence || header.sequence == 0) return Arrival::kBroken;
+    if (slot.in_progress) return Arrival::kInProgress;
+    if (!slot.has_reply) {  // of a kind that may run again
+      slot.in_progress = true;
+      return Arrival::kNew;
+    }
+    connection = connection_;
+    reply = slot.reply;
+    body = slot.body;
+  }
+  if (connection) connection->Send(reply, body, {});
+  return Arrival::kAnswered;
+}
+
+void Session::Complete(const FrameHeader& request, int error, Epoch epoch, std::span<const std::byte> body,
+                       std::span<const std::byte> data) {
+  FrameHeader reply;
+  reply.operation = request.operation;
+  reply.kind = FrameKind::kReply;
+  reply.slot = request.slot;
+  reply.sequence = request.sequence;
+  reply.error = error;
+  reply.epoch = Raw(epoch);
+  std::shared_ptr<Connection> connection;
+  {
+    const std::lock_guard lock(mutex_);
+    connection = connection_;
+    if (request.slot != protocol::kNoSlot) {
+      Slot& slot = slots_[request.slot];
+      BATON_CHECK(slot.in_progress && slot.sequence == request.sequence);
+      slot.in_progress = false;
+      slot.waits_as = RequestId{};
+      const auto properties = PropertiesOf(static_cast<protocol::Operation>(request.operation));
+      if (properties && properties->replay == protocol::Replay::kFirstReply) {
+        slot.has_reply = true;
+        slot.reply = reply;
+        slot.body.assign(body.begin(), body.end());
+      }
+    }
+  }
+  if (connection) connection->Send(reply, body, data);
+}
+
+void Session::SetWaiting(const FrameHeader& request, RequestId waits_as) {
+  if (request.slot == protocol::kNoSlot) return;
+  const std::lock_guard lock(mutex_);
+  Slot& slot = slots_[request.slot];
+  if (slot.in_progress && slot.sequence == request.sequence) slot.waits_as = waits_as;
+}
+
+RequestId Session::WaitsAs(std::uint32_t index, std::uint32_t sequence) const {
+  const std::lock_guard lock(mutex_);
+  if (index >= slots_.size()) return RequestId{};
+  const Slot& slot = slots_[index];
+  return slot.in_progress && slot.sequence == sequence ? slot.waits_as : RequestId{};
+}
+
+void Session::Notify(protocol::Operation notice, std::span<const std::byte> body) {
+  FrameHeader header;
+  header.operation = static_cast<std::uint16_t>(notice);
+  header.kind = FrameKind::kNotice;
+  if (const auto to = connection()) to->Send(header, body, {});
+}
+
+void Session::Adopt(std::shared_ptr<Connection> connection) {
+  std::shared_ptr<Connection> old;
+  {
+    const std::lock_guard lock(mutex_);
+    old = std::exchange(connection_, std::move(connection));
+  }
+  if (old) old->Close();
+}
+
+bool Session::Lost(const Connection* connection) {
+  const std::lock_guard lock(mutex_);
+  if (connection_.get() != connection) return false;
+  connection_.reset();
+  return true;
+}
+
+std::shared_ptr<Connection> Session::connection() const {
+  const std::lock_guard lock(mutex_);
+  return connection_;
+}
+
+void Session::End() {
+  ended_.store(true, std::memory_order_release);
+}
+
+}  // namespace baton::server

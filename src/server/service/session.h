@@ -1,0 +1,85 @@
+// Session: the server's side of one run of one mount: its connection of the moment, its slots with their last replies
+// (rules S1, T10), when it was last heard (S2). The arbiter knows the rest of it. Any thread.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "protocol/frame.h"
+#include "protocol/messages.h"
+#include "protocol/operations.h"
+#include "server/net/connection.h"
+
+namespace baton::server {
+
+class Session {
+ public:
+  Session(SessionId id, protocol::SessionSecret secret, std::string node, Instant now)
+      : id_(id), secret_(secret), node_(std::move(node)), heard_(now) {}
+
+  SessionId id() const { return id_; }
+  const protocol::SessionSecret& secret() const { return secret_; }
+  const std::string& node() const { return node_; }
+
+  // What a request frame means to its slot.
+  enum class Arrival : std::uint8_t {
+    kNew,         // to be carried out
+    kAnswered,    // has come before; its reply has been sent again
+    kInProgress,  // has come before; its reply goes out when it is done
+    kBroken,      // neither: the peer does not keep the protocol
+  };
+  Arrival Begin(const protocol::FrameHeader& header);
+
+  // The one reply to a request; kept if a repeated request must get it again.
+  void Complete(const protocol::FrameHeader& request, int error, Epoch epoch, std::span<const std::byte> body,
+                std::span<const std::byte> data);
+
+  // A request that waits in the arbiter, for Cancel: none any more, or the id under which it waits.
+  void SetWaiting(const protocol::FrameHeader& request, RequestId waits_as);
+  RequestId WaitsAs(std::uint32_t slot, std::uint32_t sequence) const;
+
+  void Notify(protocol::Operation notice, std::span<const std::byte> body);
+
+  // From now on replies go here; the old connection, if any, is closed.
+  void Adopt(std::shared_ptr<Connection> connection);
+  // The connection closed. False if it was not (any longer) the session's.
+  bool Lost(const Connection* connection);
+  std::shared_ptr<Connection> connection() const;
+  // Ended in the arbiter: whatever still comes is answered with ESTALE.
+  void End();
+  bool ended() const { return ended_.load(std::memory_order_acquire); }
+
+  void Heard(Instant now) { heard_.store(now, std::memory_order_relaxed); }
+  Instant heard() const { return heard_.load(std::memory_order_relaxed); }
+  std::atomic<bool> silent{false};  // as the arbiter was told
+
+ private:
+  struct Slot {
+    std::uint32_t sequence = 0;
+    bool in_progress = false;
+    bool has_reply = false;
+    RequestId waits_as{};
+    protocol::FrameHeader reply;
+    std::vector<std::byte> body;
+  };
+
+  const SessionId id_;
+  const protocol::SessionSecret secret_;
+  const std::string node_;
+  std::atomic<Instant> heard_;
+  std::atomic<bool> ended_{false};
+  mutable std::mutex mutex_;
+  std::shared_ptr<Connection> connection_;
+  std::vector<Slot> slots_;  // grows to the highest slot used, at most kMaxSlots
+};
+
+}  // namespace baton::server
