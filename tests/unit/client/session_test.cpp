@@ -210,6 +210,16 @@ TEST_F(SessionTest, LateReplyOfAnAbandonedOpenCanBeUndone) {
   EXPECT_EQ(late_handle, HandleId{42});
 }
 
+// The other call is given up while the frame with its answer is already being handled.
+TEST_F(SessionTest, CompletionComesBeforeTheLateWordHoweverCloseTheyAre) {
+  const CallToken open = Open("open");
+  const CallToken first = session.NewToken();
+  session.Call<Operation::kFsync>({}, [&](auto&&) { session.Abandon(open); }, {.token = first});
+  session.Abandon(first);
+  transport.Refuse(transport.sent.at(0), EBUSY);
+  EXPECT_THAT(trace, ElementsAre("open EINTR fate-unknown", "late open EBUSY"));
+}
+
 TEST_F(SessionTest, AbandonedIsSettledNotSentAgain) {
   const CallToken token = Open("open");
   session.Abandon(token);
