@@ -213,7 +213,7 @@ SqliteStateStore::Problem SqliteStateStore::Prepare() {
       return tl::unexpected(
           fmt::format("cannot get random bytes for the server's key: {}", std::strerror(errno)));
     const std::string create = fmt::format(
-        "BEGIN IMMEDIATE; {} INSERT INTO server VALUES (1, x'{}');"
+        "BEGIN IMMEDIATE; {} INSERT INTO server (one, key) VALUES (1, x'{}');"
         "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
         kSchema, key, kApplicationId, kSchemaVersion);
     if (Execute(create.c_str()) != SQLITE_OK) return failed("fill");

@@ -134,6 +134,16 @@ TEST_P(EveryStateStore, KeepsFencesByNodeAndForgetsThoseOfEarlierBoots) {
   EXPECT_TRUE(store_->LoadFences("node-c")->empty());
 }
 
+// Rule T7: an epoch is never given twice, not even to an instance that was forgotten in between.
+TEST_P(EveryStateStore, RemembersTheLastEpochOfWhatWasErased) {
+  EXPECT_EQ(*store_->LastEpoch(), Epoch{0});
+  ASSERT_TRUE(store_->SaveAll(std::vector{RecordNumber(1, 4), RecordNumber(2, 3)}));
+  EXPECT_EQ(*store_->LastEpoch(), Epoch{4});
+  ASSERT_TRUE(store_->Save(RecordNumber(2, 9)));
+  ASSERT_TRUE(store_->Erase(GuidNumber(2)));
+  EXPECT_EQ(*store_->LastEpoch(), Epoch{9});
+}
+
 INSTANTIATE_TEST_SUITE_P(Stores, EveryStateStore, testing::Values(Kind::kMemory, Kind::kSqlite),
                          [](const auto& kind) { return kind.param == Kind::kMemory ? "Memory" : "Sqlite"; });
 
