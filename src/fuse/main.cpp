@@ -163,7 +163,6 @@ class Program {
     mount_.identity_pool.Stop();
     mount_.notifier.Stop();
     session_.End(kEndLimit);
-    log::Info("unmounted {}", options_.mount_point);
   }
 
  private:
@@ -248,6 +247,7 @@ int RunMount(MountOptions options, std::vector<Endpoint> servers) {
   if (daemon) daemon->Ready();
   program.Run(signals.Get());
   program.End();
+  log::Info("unmounted {}", to);
   return EXIT_SUCCESS;
 }
 
