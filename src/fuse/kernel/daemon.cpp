@@ -46,6 +46,8 @@ std::string ReadAll(int fd) {
 }  // namespace
 
 Daemon Daemon::Start() {
+  // Of what else the caller left open a daemon must hold nothing: somebody may wait for the end of that pipe.
+  close_range(STDERR_FILENO + 1, ~0u, 0);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) EndWithMessage(std::string("pipe: ") + std::strerror(errno));
   UniqueFd reader(ends[0]);

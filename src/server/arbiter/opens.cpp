@@ -144,13 +144,18 @@ void Arbiter::Refuse(RequestId id, const Requester& who, const std::string& path
 
   EventRecord event;
   event.kind = verdict.event;
-  event.from_node = session->second.node;
+  event.to_node = session->second.node;
   event.uid = who.uid;
   event.pid = who.pid;
   event.program = who.program;
   event.file = path;
   event.detail = verdict.why;
-  if (verdict.holder) event.to_node = verdict.holder->node;
+  if (verdict.holder) {
+    const Holder& holder = *verdict.holder;
+    event.from_node = holder.node;
+    event.detail += holder.guid ? ": instance " + ToString(*holder.guid) : ": a program without an instance";
+    if (holder.pid != 0) event.detail += ", pid " + std::to_string(holder.pid) + " (" + holder.program + ")";
+  }
   if (who.instance) {
     event.guid = who.instance->guid;
     event.old_epoch = who.instance->epoch;

@@ -55,7 +55,7 @@ void Arbiter::On(const SessionSilent& event) {
   Session* session = FindSession(event.session);
   if (session == nullptr || session->state != SessionState::kActive) return;
   session->state = SessionState::kSilent;
-  EmitSession(EventKind::kSessionSilent, *session, "its lease ended; its state is kept until somebody needs it");
+  EmitSession(EventKind::kSessionSilent, *session, "its lease ended");
   for (HandleId handle : session->handles) touched_.insert(handles_.at(handle).file);
   retry_ = true;
 }
@@ -150,7 +150,8 @@ std::vector<Arbiter::NodeFence> Arbiter::FencesOf(const std::string& node) const
 void Arbiter::EmitSession(EventKind kind, const Session& session, const std::string& detail) {
   EventRecord event;
   event.kind = kind;
-  event.from_node = session.node;
+  const bool arrives = kind == EventKind::kSessionBegan || kind == EventKind::kSessionHeard;
+  (arrives ? event.to_node : event.from_node) = session.node;
   event.handles = session.handles.size();
   event.detail = detail;
   Push(Emit{std::move(event)});

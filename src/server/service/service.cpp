@@ -169,10 +169,7 @@ void Service::Begin(const std::shared_ptr<Connection>& connection, const FrameHe
   const SessionBegins begins{session->id(), hello.node, hello.boot, hello.machine, hello.mount_point};
   const int error = coordinator_.BeginSession(
       session, begins, [&](const auto& fences) { Welcome(session, connection, header, false, fences); });
-  if (error == 0) {
-    log::Info("node {} mounted on {} from {}", hello.node, hello.mount_point, connection->PeerName());
-    return;
-  }
+  if (error == 0) return;
   log::Warn("refused a session of node {} from {}: that name is in use by another machine (set -o node=)", hello.node,
             connection->PeerName());
   SendHelloReply(*connection, header, error, HelloReply());
@@ -207,8 +204,6 @@ void Service::WatchLeases() {
     if (was_away) session->Heard(now);
     if (now - session->heard() <= options_.lease || session->silent.exchange(true)) continue;
     coordinator_.Tell(SessionSilent{session->id()});
-    log::Warn("node {} has been silent for its whole lease; what it holds is kept until somebody needs it",
-              session->node());
   }
   const std::lock_guard lock(watch_mutex_);
   if (!ending_) watch_ = timers_.At(now + step, [this] { WatchLeases(); });

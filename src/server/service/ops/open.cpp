@@ -5,7 +5,6 @@
 
 #include <utility>
 
-#include "base/log.h"
 #include "server/service/ops/change.h"
 #include "server/service/ops/operations.h"
 
@@ -23,15 +22,6 @@ struct Opening {
 
 bool Writes(const Opening& opening) {
   return (opening.flags & O_ACCMODE) != O_RDONLY || (opening.flags & O_TRUNC) != 0 || opening.created;
-}
-
-void LogRefusal(const Call& call, const OpenWish& wish, const Coordinator::Answer& answer) {
-  if (answer.error != EBUSY || !answer.holder) return;
-  const Holder& holder = *answer.holder;
-  log::Info("refused {} to pid {} ({}, uid {}) on node {}: it is held by {} on node {}, pid {} ({})", wish.path,
-            wish.who.pid, wish.who.program, wish.who.uid, call.session()->node(),
-            holder.guid ? ToString(*holder.guid) : "a program without an instance", holder.node, holder.pid,
-            holder.program);
 }
 
 void Granted(Service& service, Call& call, const Opening& opening, const std::shared_ptr<OpenFile>& file) {
@@ -103,11 +93,8 @@ void AskForHandle(Service& service, Call call, const Opening& opening, std::shar
   file->file = std::move(store_file);
   call.session()->SetWaiting(call.request(), wish.request);
   const auto waiting = std::make_shared<Call>(std::move(call));
-  service.coordinator().Open(wish, file, [&service, waiting, opening, file, wish](Coordinator::Answer& answer) {
-    if (answer.error != 0) {
-      LogRefusal(*waiting, wish, answer);
-      return waiting->Fail(answer.error);
-    }
+  service.coordinator().Open(wish, file, [&service, waiting, opening, file](Coordinator::Answer& answer) {
+    if (answer.error != 0) return waiting->Fail(answer.error);
     Granted(service, *waiting, opening, file);
   });
 }
