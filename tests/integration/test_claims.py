@@ -167,9 +167,9 @@ def test_close_and_open_on_one_node(lab, guid, other_guid):
 def test_appends_of_two_nodes(scene):
     """O7: appends from both nodes all land, each in one piece, at the end as the server knows it."""
     count = 100
-    text = ("for n in range(count):\n    os.write(fd, (f'{name} {n} ' + '.' * (n % 50)).encode() + b'\\n')\n")
+    text = ("for n in range(count):\n    os.write(fd, (f'{who} {n} ' + '.' * (n % 50)).encode() + b'\\n')\n")
     programs = [node.python() for node in (scene.one, scene.two) for _ in range(2)]
-    calls = [program.start_call("run", text, name=number, count=count, fd=program.create("log", flags=os.O_APPEND))
+    calls = [program.start_call("run", text, who=number, count=count, fd=program.create("log", flags=os.O_APPEND))
              for number, program in enumerate(programs)]
     for call in calls:
         call.result(60)
@@ -181,7 +181,7 @@ def test_appends_of_two_nodes(scene):
 
 
 def test_refusal_names_the_holder(scene, guid, other_guid):
-    """O2, T13: whoever reads the log or the events learns who is in the way."""
+    """O2, T13: a refusal is logged once per file and caller, and names the holder; the event says from whom to whom."""
     holder = scene.one.python(instance=guid)
     holder.create("data")
     stranger = scene.two.python(instance=other_guid)
@@ -189,5 +189,7 @@ def test_refusal_names_the_holder(scene, guid, other_guid):
         with refused(errno.EBUSY):
             stranger.open("data", "rw")
     assert [(node, of, int(pid)) for node, of, pid, _ in stranger.holders("data")] == [("one", guid, holder.pid)]
+    lines = [line for line in scene.server.log().splitlines() if f"pid {stranger.pid}" in line and guid in line]
+    assert len(lines) == 1 and "one" in lines[0]
     event = scene.server.events("refused", guid=other_guid)[0]
-    assert event["pid"] == stranger.pid and "one" in event["detail"] and guid in event["detail"]
+    assert (event["to_node"], event["from_node"], event["pid"]) == ("two", "one", stranger.pid)

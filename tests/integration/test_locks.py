@@ -34,9 +34,10 @@ def test_exclusion(pair, kind):
         a.lock(at_a, "r", kind=kind)
 
 
-@pytest.mark.parametrize("kind", ["posix", "ofd"])
-def test_ranges(pair, kind):
-    """L1: ranges split, merge and change; what is in the way is told, its holder's pid being 0 on another node."""
+@pytest.mark.parametrize("kind, pid", [("posix", 0), ("ofd", -1)])
+def test_ranges(pair, kind, pid):
+    """L1: ranges split, merge and change; what is in the way is told. The holder's pid is 0, being on another node; who
+    asks with F_OFD_GETLK gets -1 from the kernel whatever it is."""
     (a, at_a), (b, at_b) = pair
     a.lock(at_a, "w", 0, 30, kind=kind)
     a.lock(at_a, "u", 10, 10, kind=kind)
@@ -45,9 +46,9 @@ def test_ranges(pair, kind):
         with refused(*HELD):
             b.lock(at_b, "w", start, 1, kind=kind)
     a.lock(at_a, "r", 0, 5, kind=kind)
-    assert b.getlk(at_b, "w", 0, 100, kind=kind) == ("r", 0, 5, 0)
-    assert b.getlk(at_b, "r", 0, 100, kind=kind) == ("w", 5, 5, 0)
-    assert a.getlk(at_a, "w", 0, 100, kind=kind) == ("w", 10, 10, 0)
+    assert b.getlk(at_b, "w", 0, 100, kind=kind) == ("r", 0, 5, pid)
+    assert b.getlk(at_b, "r", 0, 100, kind=kind) == ("w", 5, 5, pid)
+    assert a.getlk(at_a, "w", 0, 100, kind=kind) == ("w", 10, 10, pid)
     assert a.getlk(at_a, "w", 30, 0, kind=kind) is None
 
 

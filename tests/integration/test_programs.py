@@ -8,12 +8,20 @@ import pytest
 from lab import eventually, refused
 
 
+def background(node, title, argv, **who):
+    """Starts a server; what it says is shown if the test fails."""
+    path = node.directory / f"{title}-on-{node.name}.log"
+    node.logs.append((f"{title} on {node.name}", path))
+    with open(path, "ab") as log:
+        return node.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **who)
+
+
 class Redis:
     def __init__(self, node, guid):
         self.node = node
-        self.process = node.popen(["redis-server", "--dir", node.lab.mount_point, "--appendonly", "yes", "--save", "",
-                                   "--bind", "127.0.0.1", "--port", "6379"], instance=guid, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = background(node, "redis", [
+            "redis-server", "--dir", node.lab.mount_point, "--appendonly", "yes", "--save", "", "--bind", "127.0.0.1",
+            "--port", "6379"], instance=guid)
         eventually(lambda: self.ask("PING") == "PONG", 20, f"redis answers on {node.name}")
 
     def ask(self, *words):
@@ -58,11 +66,10 @@ class Postgres:
                       within=120, **self.who)
 
     def start(self):
-        self.process = self.node.popen(
-            [f"{POSTGRES}/postgres", "-D", self.data, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-             "-c", "max_connections=10", "-c", "shared_buffers=16MB"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self.who)
-        eventually(lambda: self.ask("SELECT 1") == "1", 60, f"PostgreSQL answers on {self.node.name}")
+        self.process = background(self.node, "postgres", [
+            f"{POSTGRES}/postgres", "-D", self.data, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+            "-c", "max_connections=10", "-c", "shared_buffers=16MB"], **self.who)
+        eventually(lambda: self.ask("SELECT 1") == "1", 30, f"PostgreSQL answers on {self.node.name}")
         return self
 
     def ask(self, text):

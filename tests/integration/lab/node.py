@@ -154,6 +154,8 @@ class Node(Place):
             except ProcessLookupError:
                 pass
         eventually(lambda: all(state_of(pid) in "ZX" for pid in self.pids()), 10.0, f"{self.name} is dead")
+        for process in self.processes:
+            process.wait(10)   # a zombie would still look alive to a program that asks for its pid
         for mount in self.runs:
             mount.kill()
         self.mend()

@@ -35,11 +35,12 @@ class Place:
     # --- programs -----------------------------------------------------------------------------------------------------
 
     def enter(self, argv, cwd="/", uid=None, gid=None):
-        """The command that runs argv here; the process it starts becomes argv by exec."""
-        command = ["nsenter", "-t", str(self.pid), "-m", "-n", "-u", f"--wdns={cwd}"]
+        """The command that runs argv here; the process it starts becomes argv by exec. It touches `cwd` only after it has
+        become `uid`, so that no mount ever sees it as root."""
+        command = ["nsenter", "-t", str(self.pid), "-m", "-n", "-u", "--wdns=/"]
         if uid is not None:
             command += ["-S", str(uid), "-G", str(uid if gid is None else gid)]
-        return [*command, "--", *map(str, argv)]
+        return [*command, "--", "env", "-C", str(cwd), *map(str, argv)]
 
     def environment(self, instance=None, version=None, takeover=None, extra=None):
         env = {"PATH": CLEAN_PATH, "LANG": "C.UTF-8", "HOME": "/root"}
