@@ -56,6 +56,8 @@ class Arbiter {
 
   // The first lock in the way, as F_GETLK reports it; its pid is 0 if the holder is on another node (rule L1).
   std::optional<Lock> GetLock(const LockWish& wish) const;
+  // The owner's own first lock in the range: what F_OFD_GETLK with F_UNLCK asks for.
+  std::optional<Lock> GetOwnLock(const LockWish& wish) const;
 
   // By hand (rules T8, T12): 0, ENOENT, or EBUSY while the incarnation is bound (rule T3).
   int Forget(const Guid& guid);

@@ -167,4 +167,11 @@ std::optional<Lock> Arbiter::GetLock(const LockWish& wish) const {
   return answer;
 }
 
+std::optional<Lock> Arbiter::GetOwnLock(const LockWish& wish) const {
+  const auto at = handles_.find(wish.handle);
+  if (at == handles_.end()) return std::nullopt;
+  const Lock* held = files_.at(at->second.file).records.FirstHeld(LockOf(wish, at->second).owner, wish.range);
+  return held == nullptr ? std::nullopt : std::optional(*held);
+}
+
 }  // namespace baton

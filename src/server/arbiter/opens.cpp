@@ -154,6 +154,7 @@ void Arbiter::Refuse(RequestId id, const Requester& who, const std::string& path
     const Holder& holder = *verdict.holder;
     event.from_node = holder.node;
     event.detail += holder.guid ? ": instance " + ToString(*holder.guid) : ": a program without an instance";
+    if (!holder.node.empty()) event.detail += " on node " + holder.node;
     if (holder.pid != 0) event.detail += ", pid " + std::to_string(holder.pid) + " (" + holder.program + ")";
   }
   if (who.instance) {

@@ -257,11 +257,6 @@ bool Coordinator::WouldFence(const Requester& who) {
   return arbiter_.WouldFence(who);
 }
 
-std::optional<baton::Lock> Coordinator::GetLock(const LockWish& wish) {
-  const std::lock_guard lock(mutex_);
-  return arbiter_.GetLock(wish);
-}
-
 int Coordinator::BeginSession(const std::shared_ptr<Session>& session, const SessionBegins& event,
                               const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome) {
   std::vector<Ready> ready;

@@ -56,7 +56,6 @@ class Coordinator {
   void Withdraw(RequestId request) { Tell(baton::Withdraw{request}); }
 
   bool WouldFence(const Requester& who);
-  std::optional<baton::Lock> GetLock(const LockWish& wish);
 
   // The session's beginning in one step with `welcome`, which gets what was fenced away from its node: no notice can come
   // before it. 0, or EBUSY (rule S3).

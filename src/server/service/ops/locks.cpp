@@ -55,7 +55,9 @@ void Getlk(Service& service, Call call, const protocol::GetlkRequest& wish, std:
   if (const int error = file->membership->Closed(); error != 0) return call.Fail(error);
   const LockWish asked{RequestId{}, wish.handle, LockKind::kRecord, TypeOf(wish.mode), wish.owner,
                        {wish.start, wish.last}, false, 0};
-  const auto held = service.coordinator().GetLock(asked);
+  const bool own = wish.mode == protocol::LockMode::kUnlock;
+  const auto held = service.coordinator().WithArbiter(
+      [&](Arbiter& arbiter) { return own ? arbiter.GetOwnLock(asked) : arbiter.GetLock(asked); });
   protocol::GetlkReply reply;
   if (held) {
     reply.mode = held->type == LockType::kWrite ? protocol::LockMode::kWrite : protocol::LockMode::kRead;
