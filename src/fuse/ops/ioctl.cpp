@@ -35,13 +35,13 @@ void Ioctl(fuse_req_t request, fuse_ino_t number, unsigned int command, void*, f
   }
   RegisterIoctl wanted;
   std::memcpy(&wanted, in, sizeof wanted);
-  if (TextIn(wanted.guid).empty()) return UnregisterCaller(mount, std::move(reply), wanted.pid);
+  if (TextIn(wanted.guid).empty()) return UnregisterCaller(mount, std::move(reply), wanted.pid, AnsweredAs::kIoctl);
   const auto registration = RegistrationIn(wanted);
   if (!registration) {
     reply.Error(EINVAL);
     return;
   }
-  RegisterCaller(mount, std::move(reply), *registration);
+  RegisterCaller(mount, std::move(reply), *registration, AnsweredAs::kIoctl);
 }
 
 }  // namespace baton::ops

@@ -17,6 +17,16 @@ std::string_view SourceName(IdentitySource source) {
   return "unknown";
 }
 
+void Answer(KernelReply& reply, const Result<>& done, AnsweredAs as) {
+  if (!done) {
+    reply.Error(done.error().value);
+  } else if (as == AnsweredAs::kIoctl) {
+    reply.Ioctl(0);
+  } else {
+    reply.Ok();
+  }
+}
+
 }  // namespace
 
 std::optional<std::string> IdentityText(const Resolution& resolution) {
@@ -28,19 +38,19 @@ std::optional<std::string> IdentityText(const Resolution& resolution) {
                      epoch, resolution.kind == Kind::kFenced ? "(fenced)" : "", SourceName(member.source));
 }
 
-void RegisterCaller(Mount& mount, KernelReply reply, const Registration& registration) {
-  mount.identity_pool.Post([&mount, reply = std::move(reply), registration]() mutable {
+void RegisterCaller(Mount& mount, KernelReply reply, const Registration& registration, AnsweredAs as) {
+  mount.identity_pool.Post([&mount, reply = std::move(reply), registration, as]() mutable {
     const fuse_ctx& context = reply.Context();
     const Result<> done = mount.identity.Register(context.uid, context.pid, registration);
-    reply.Error(done ? 0 : done.error().value);
+    Answer(reply, done, as);
   });
 }
 
-void UnregisterCaller(Mount& mount, KernelReply reply, pid_t pid) {
-  mount.identity_pool.Post([&mount, reply = std::move(reply), pid]() mutable {
+void UnregisterCaller(Mount& mount, KernelReply reply, pid_t pid, AnsweredAs as) {
+  mount.identity_pool.Post([&mount, reply = std::move(reply), pid, as]() mutable {
     const fuse_ctx& context = reply.Context();
     const Result<> done = mount.identity.Unregister(context.uid, context.pid, pid);
-    reply.Error(done ? 0 : done.error().value);
+    Answer(reply, done, as);
   });
 }
 

@@ -12,7 +12,7 @@ void Setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const cha
   if (number == FUSE_ROOT_ID && name == kRegisterXattr) {
     const std::string_view text(value, size);
     if (const Result<Registration> registration = ParseRegistration(text)) {
-      return RegisterCaller(mount, std::move(reply), *registration);
+      return RegisterCaller(mount, std::move(reply), *registration, AnsweredAs::kXattr);
     }
     log::Warn("pid {} registers '{}': not GUID [VERSION] [PID]; refused with EINVAL", reply.Context().pid,
               text);
