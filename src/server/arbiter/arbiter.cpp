@@ -43,6 +43,7 @@ Instant Arbiter::NextDeadline() const {
   Instant next = Instant::max();
   if (!reservation_ends_.empty()) next = std::min(next, reservation_ends_.begin()->first);
   if (!wish_deadlines_.empty()) next = std::min(next, wish_deadlines_.begin()->first);
+  if (!lock_deadlines_.empty()) next = std::min(next, lock_deadlines_.begin()->first);
   return next;
 }
 
@@ -57,6 +58,12 @@ void Arbiter::On(const Tick&) {
     wish_deadlines_.erase(wish_deadlines_.begin());
     const auto at = parked_.find(id);
     if (at != parked_.end() && !at->second.draining && Decide(id, at->second)) parked_.erase(id);
+  }
+  while (!lock_deadlines_.empty() && lock_deadlines_.begin()->first <= now_) {
+    const RequestId id = lock_deadlines_.begin()->second;
+    lock_deadlines_.erase(lock_deadlines_.begin());
+    const auto at = lock_waits_.find(id);
+    if (at != lock_waits_.end() && DecideLock(id, at->second)) ForgetWait(id);
   }
 }
 

@@ -138,6 +138,7 @@ class Arbiter {
     bool writes = false;
     bool claims = false;
     bool demoted = false;
+    Instant flushed{};  // its last FLUSH, which a close(2) begins with
     std::string program;
   };
   struct Claim {
@@ -184,6 +185,7 @@ class Arbiter {
   struct Verdict {
     enum Kind { kGrant, kRefuse, kWait, kEndSession, kTakeOver, kRevoke, kDemote } kind = kGrant;
     int error = 0;                  // kRefuse; kWait: when the wait is over, 0 if it has an end of its own
+    Instant closing_until{};        // kWait: the one in the way seems to be closing (rule O5)
     SessionId session{};            // kEndSession
     std::vector<HandleId> handles;  // kRevoke, kDemote
     std::optional<Holder> holder;
@@ -253,7 +255,8 @@ class Arbiter {
   // The file's claim, reservations and handles against an act.
   Verdict JudgeFile(const Requester& who, const FileKey& key, Act act) const;
   Verdict JudgeOtherHandles(const OpenWish& wish, const File& file) const;
-  Verdict InTheWay(SessionId session, std::optional<Holder> holder) const;
+  Verdict InTheWay(HandleId id) const;
+  Instant ClosingUntil(const Handle& handle) const;
   // Returns how many locks went with it; `reserve_for`: they and the claim stay reserved (rule T9).
   std::size_t DropHandle(HandleId id, const std::optional<Guid>& reserve_for);
   Reservation& ReservationOf(File& file, const FileKey& key, const Guid& guid);
@@ -300,6 +303,7 @@ class Arbiter {
   std::map<DrainId, Drain> drains_;
   std::multimap<Instant, std::pair<FileKey, Guid>> reservation_ends_;
   std::set<std::pair<Instant, RequestId>> wish_deadlines_;
+  std::set<std::pair<Instant, RequestId>> lock_deadlines_;
   WaitGraph wait_graph_;
   std::uint64_t last_epoch_;  // of all instances: a forgotten instance's numbers do not come again
   std::uint64_t last_handle_ = 0;

@@ -16,12 +16,20 @@ Holder Arbiter::HolderOf(HandleId id) const {
   return {NodeOf(handle.session), handle.guid, handle.pid, handle.program};
 }
 
-// A conflict with something of that session: wait for it, or end a silent session (rule S2).
-Arbiter::Verdict Arbiter::InTheWay(SessionId session, std::optional<Holder> holder) const {
-  const SessionState state = sessions_.at(session).state;
+// close(2) returns before the handle is gone: the kernel sends RELEASE behind its back, only FLUSH comes before. Whoever meets a
+// handle that was just flushed waits a moment for its end before he is refused, as on one machine (rules O5, L1).
+Instant Arbiter::ClosingUntil(const Handle& handle) const {
+  constexpr Duration kGrace = std::chrono::milliseconds(100);
+  return handle.flushed == Instant{} ? Instant{} : handle.flushed + kGrace;
+}
+
+// A conflict with that handle: wait for its end, or end its session if that is silent (rule S2).
+Arbiter::Verdict Arbiter::InTheWay(HandleId id) const {
+  const Handle& handle = handles_.at(id);
+  const SessionState state = sessions_.at(handle.session).state;
   if (state == SessionState::kEnding) return {.kind = Verdict::kWait};
-  if (state == SessionState::kSilent) return {.kind = Verdict::kEndSession, .session = session};
-  Verdict verdict{.kind = Verdict::kWait, .error = EBUSY, .holder = std::move(holder)};
+  if (state == SessionState::kSilent) return {.kind = Verdict::kEndSession, .session = handle.session};
+  Verdict verdict{.kind = Verdict::kWait, .error = EBUSY, .closing_until = ClosingUntil(handle), .holder = HolderOf(id)};
   verdict.why = "held by another";
   return verdict;
 }
@@ -45,7 +53,7 @@ Arbiter::Verdict Arbiter::JudgeFile(const Requester& who, const FileKey& key, Ac
   for (HandleId id : file.handles) {
     const Handle& handle = handles_.at(id);
     if (!handle.claims) continue;
-    blocking = InTheWay(handle.session, HolderOf(id));
+    blocking = InTheWay(id);
     if (blocking.kind != Verdict::kEndSession) return blocking;  // somebody who is there: no session need end
   }
   return blocking;
@@ -73,7 +81,7 @@ Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& fi
     const bool of_its_opener = NodeOf(handle.session) == node &&
                                std::find(ancestors.begin(), ancestors.end(), handle.pid) != ancestors.end();
     if (!handle.guid && of_its_opener) continue;  // a shell's redirection (rule I7)
-    if (handle.guid || options_.strict) return InTheWay(handle.session, HolderOf(id));
+    if (handle.guid || options_.strict) return InTheWay(id);
     demote.handles.push_back(id);
   }
   if (!revoke.handles.empty()) return revoke;

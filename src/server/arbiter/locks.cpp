@@ -73,6 +73,13 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
   if (error == 0 && is_new && wait.wish.kind == LockKind::kRecord && wait_graph_.WouldDeadlock(table, wait.lock)) {
     error = EDEADLK;
   }
+  if (error == EAGAIN && !conflict->owner.IsReservation()) {
+    const Instant closing_until = ClosingUntil(handles_.at(conflict->handle));
+    if (now_ < closing_until) {
+      lock_deadlines_.emplace(closing_until, id);
+      error = 0;
+    }
+  }
   if (error == 0) return false;
   std::optional<Holder> holder;
   if (conflict->owner.IsReservation()) {
@@ -133,6 +140,7 @@ void Arbiter::On(const Unlock& event) {
 void Arbiter::On(const FlushHandle& event) {
   const auto at = handles_.find(event.handle);
   if (at == handles_.end()) return;
+  at->second.flushed = now_;
   File& file = files_.at(at->second.file);
   if (file.records.empty()) return;
   const LockOwner owner(at->second.session, event.lock_owner);

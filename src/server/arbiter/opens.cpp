@@ -72,12 +72,15 @@ bool Arbiter::Decide(RequestId id, Parked& parked) {
       return true;
     case Verdict::kWait:
       if (verdict.error == 0) return false;  // what it waits for ends by itself: a drain, a commit
-      if (now_ >= wait_until) {
+    {
+      const Instant until = std::max(wait_until, verdict.closing_until);
+      if (now_ >= until) {
         Refuse(id, who, path, verdict);
         return true;
       }
-      wish_deadlines_.emplace(wait_until, id);
+      wish_deadlines_.emplace(until, id);
       return false;
+    }
     case Verdict::kEndSession:
       BeginEnding(sessions_.at(verdict.session), Ending::kFenced, "it was silent and " + path + " was needed by another");
       return false;

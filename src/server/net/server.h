@@ -21,7 +21,7 @@
 #include "base/result.h"
 #include "server/net/address.h"
 #include "server/net/buffers.h"
-#include "server/net/connection.h"
+#include "server/service/connection.h"
 #include "server/net/log_limiter.h"
 #include "server/net/worker_pool.h"
 

@@ -22,7 +22,7 @@
 #include "base/clock.h"
 #include "base/unique_fd.h"
 #include "server/net/address.h"
-#include "server/net/connection.h"
+#include "server/service/connection.h"
 #include "server/net/frame_reader.h"
 
 namespace baton::server {

@@ -22,7 +22,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
-#include "server/net/executor.h"
+#include "server/service/executor.h"
 
 namespace baton::server {
 

@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 #include "server/arbiter/arbiter.h"
-#include "server/net/executor.h"
+#include "server/service/executor.h"
 #include "server/service/event_log.h"
 #include "server/service/gate.h"
 #include "server/service/open_file.h"

@@ -28,8 +28,8 @@ class SharedFile {
   // Rises whenever another session than this one has changed the data.
   std::uint64_t ChangesByOthers(SessionId than) const;
 
-  // Set before the first record lock: a flush without any need not ask the arbiter.
-  std::atomic<bool> record_locks{false};
+  // Set before the first lock: a flush without any need not be told to the arbiter.
+  std::atomic<bool> locks{false};
 
  private:
   mutable std::mutex mutex_;

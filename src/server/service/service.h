@@ -9,8 +9,8 @@
 
 #include "base/clock.h"
 #include "protocol/operations.h"
-#include "server/net/connection.h"
-#include "server/net/executor.h"
+#include "server/service/connection.h"
+#include "server/service/executor.h"
 #include "server/service/call.h"
 #include "server/service/coordinator.h"
 #include "server/service/name_locks.h"

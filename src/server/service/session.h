@@ -17,7 +17,7 @@
 #include "protocol/frame.h"
 #include "protocol/messages.h"
 #include "protocol/operations.h"
-#include "server/net/connection.h"
+#include "server/service/connection.h"
 
 namespace baton::server {
 

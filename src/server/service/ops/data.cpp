@@ -65,7 +65,7 @@ void Fsync(Service& service, Call call, const protocol::FsyncRequest& wish, std:
 void Flush(Service& service, Call call, const protocol::FlushRequest& wish, std::span<const std::byte>) {
   const auto file = service.FileOf(call, wish.handle);
   if (!file || !StillOpen(service, call, *file)) return;
-  if (file->shared->record_locks.load(std::memory_order_acquire)) {
+  if (file->guid || file->shared->locks.load(std::memory_order_acquire)) {
     service.coordinator().Tell(FlushHandle{wish.handle, wish.lock_owner});
   }
   call.AnswerDone();

@@ -37,7 +37,7 @@ void Lock(Service& service, Call call, const protocol::LockRequest& wish, std::s
     service.coordinator().Tell(Unlock{wish.handle, kind, wish.owner, range});
     return call.Answer(protocol::LockReply{file->shared->ChangesByOthers(file->session)});
   }
-  if (!is_flock) file->shared->record_locks.store(true, std::memory_order_release);
+  file->shared->locks.store(true, std::memory_order_release);
   const LockWish asked{service.coordinator().NewRequest(), wish.handle, kind, TypeOf(wish.mode), wish.owner, range,
                        wish.wait, wish.pid};
   call.session()->SetWaiting(call.request(), asked.request);
