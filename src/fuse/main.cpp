@@ -5,7 +5,6 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <climits>
@@ -136,7 +135,7 @@ class Program {
     mount_.kernel.StartThreads();
     if (!mount_.kernel.WaitUsable(kStartLimit))
       return std::string("the kernel did not begin to use the mount");
-    LearnOwnDevice();
+    own_device_ = mount_.kernel.UsableDevice();
     mount_.housekeeping.Start({.fast_wanted = [this] { return mount_.pending.Wanted(); },
                                .fast = [this] { mount_.pending.Poll(); },
                                .slow = [this] { Sweep(); }});
@@ -172,14 +171,6 @@ class Program {
             .machine = FirstLineOf("/etc/machine-id"),
             .mount_point = options_.mount_point,
             .run = RandomRun()};
-  }
-
-  // A stat(2) of our own mount that asks nobody.
-  void LearnOwnDevice() {
-    struct statx place {};
-    constexpr int kFlags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
-    if (statx(AT_FDCWD, options_.mount_point.c_str(), kFlags, STATX_TYPE, &place) != 0) return;
-    own_device_ = makedev(place.stx_dev_major, place.stx_dev_minor);
   }
 
   // Rule I2 (c) for a program that lies on this mount. On the identity pool; waits for batond.

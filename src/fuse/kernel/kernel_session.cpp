@@ -1,15 +1,20 @@
 #include "fuse/kernel/kernel_session.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -25,6 +30,19 @@ void IgnoreWakeSignal(int) {}
 bool StillMounted(fuse_session* session) {
   pollfd device{.fd = fuse_session_fd(session), .events = 0, .revents = 0};
   return device.fd >= 0 && poll(&device, 1, 0) >= 0 && (device.revents & (POLLERR | POLLHUP | POLLNVAL)) == 0;
+}
+
+// Whether a mount with this device (as st_dev) is in the name space at the place.
+bool IsMountedAt(const std::string& mount_point, dev_t device) {
+  std::ifstream mounts("/proc/self/mountinfo");
+  std::string line;
+  while (std::getline(mounts, line)) {
+    std::istringstream fields(line);
+    std::string id, parent, number, root, place;
+    fields >> id >> parent >> number >> root >> place;
+    if (number == fmt::format("{}:{}", major(device), minor(device)) && place == mount_point) return true;
+  }
+  return false;
 }
 
 // A user's mount may be taken down by fusermount3 only.
@@ -107,11 +125,25 @@ void KernelSession::SetUsable() {
 
 bool KernelSession::WaitUsable(Duration limit) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, limit, [this] { return usable_; });
+  if (!changed_.wait_for(lock, limit, [this] { return usable_; })) return false;
+  device_ = Device();
+  return true;
+}
+
+dev_t KernelSession::Device() const {
+  // Asks nobody: the request would come to ourselves.
+  struct statx place {};
+  constexpr int kFlags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
+  if (statx(AT_FDCWD, mount_point_.c_str(), kFlags, STATX_TYPE, &place) != 0) return 0;
+  return makedev(place.stx_dev_major, place.stx_dev_minor);
 }
 
 void KernelSession::Detach() {
   if (session_ == nullptr || !StillMounted(session_)) return;
+  Unmount();
+}
+
+void KernelSession::Unmount() {
   if (umount2(mount_point_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || RunFusermount(mount_point_)) return;
   log::Warn("cannot unmount {}: {}", mount_point_, std::strerror(errno));
 }
@@ -128,6 +160,8 @@ void KernelSession::Stop() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   fuse_session_unmount(session_);
+  // An aborted connection (umount -f of a busy mount) leaves a dead mount behind.
+  if (device_ != 0 && IsMountedAt(mount_point_, device_)) Unmount();
 }
 
 }  // namespace baton

@@ -6,6 +6,8 @@
 // thread.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <memory>
@@ -39,6 +41,9 @@ class KernelSession {
   void SetUsable();
   bool WaitUsable(Duration limit);
 
+  // As st_dev; 0 if it is not usable yet.
+  dev_t UsableDevice() const { return device_; }
+
   // True when the kernel has ended the connection: unmounted, or aborted. The eventfd becomes readable then.
   bool Ended() const { return ended_; }
   int EndedEvent() const { return ended_event_.Get(); }
@@ -54,6 +59,8 @@ class KernelSession {
 
  private:
   void Receive(int number);
+  dev_t Device() const;
+  void Unmount();
 
   fuse_session* session_ = nullptr;
   std::string mount_point_;
@@ -65,6 +72,7 @@ class KernelSession {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool usable_ = false;
+  dev_t device_ = 0;
   bool stopped_ = false;
 };
 
