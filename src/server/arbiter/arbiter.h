@@ -255,7 +255,7 @@ class Arbiter {
   // The file's claim, reservations and handles against an act.
   Verdict JudgeFile(const Requester& who, const FileKey& key, Act act) const;
   Verdict JudgeOtherHandles(const OpenWish& wish, const File& file) const;
-  Verdict InTheWay(HandleId id) const;
+  Verdict InTheWay(HandleId id, const Requester& who) const;
   Instant ClosingUntil(const Handle& handle) const;
   // Returns how many locks went with it; `reserve_for`: they and the claim stay reserved (rule T9).
   std::size_t DropHandle(HandleId id, const std::optional<Guid>& reserve_for);

@@ -23,12 +23,12 @@ Instant Arbiter::ClosingUntil(const Handle& handle) const {
   return handle.flushed == Instant{} ? Instant{} : handle.flushed + kGrace;
 }
 
-// A conflict with that handle: wait for its end, or end its session if that is silent (rule S2).
-Arbiter::Verdict Arbiter::InTheWay(HandleId id) const {
+// A conflict with that handle: wait for its end, or end its session if that is silent and somebody else's (rule S2).
+Arbiter::Verdict Arbiter::InTheWay(HandleId id, const Requester& who) const {
   const Handle& handle = handles_.at(id);
   const SessionState state = sessions_.at(handle.session).state;
   if (state == SessionState::kEnding) return {.kind = Verdict::kWait};
-  if (state == SessionState::kSilent) return {.kind = Verdict::kEndSession, .session = handle.session};
+  if (state == SessionState::kSilent && handle.session != who.session) return {.kind = Verdict::kEndSession, .session = handle.session};
   Verdict verdict{.kind = Verdict::kWait, .error = EBUSY, .closing_until = ClosingUntil(handle), .holder = HolderOf(id)};
   verdict.why = "held by another";
   return verdict;
@@ -53,7 +53,7 @@ Arbiter::Verdict Arbiter::JudgeFile(const Requester& who, const FileKey& key, Ac
   for (HandleId id : file.handles) {
     const Handle& handle = handles_.at(id);
     if (!handle.claims) continue;
-    blocking = InTheWay(id);
+    blocking = InTheWay(id, who);
     if (blocking.kind != Verdict::kEndSession) return blocking;  // somebody who is there: no session need end
   }
   return blocking;
@@ -81,7 +81,7 @@ Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& fi
     const bool of_its_opener = NodeOf(handle.session) == node &&
                                std::find(ancestors.begin(), ancestors.end(), handle.pid) != ancestors.end();
     if (!handle.guid && of_its_opener) continue;  // a shell's redirection (rule I7)
-    if (handle.guid || options_.strict) return InTheWay(id);
+    if (handle.guid || options_.strict) return InTheWay(id, wish.who);
     demote.handles.push_back(id);
   }
   if (!revoke.handles.empty()) return revoke;

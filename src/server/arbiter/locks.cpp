@@ -59,7 +59,7 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
   }
   if (!conflict->owner.IsReservation()) {
     Session& holder = sessions_.at(conflict->owner.session());
-    if (holder.state == SessionState::kSilent) {
+    if (holder.state == SessionState::kSilent && holder.id != handles_.at(wait.wish.handle).session) {
       BeginEnding(holder, Ending::kFenced, "it was silent and its lock on " + file.path + " was needed by another");
     }
     if (holder.state == SessionState::kEnding) return false;
