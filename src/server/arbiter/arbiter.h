@@ -259,6 +259,8 @@ class Arbiter {
   Instant ClosingUntil(const Handle& handle) const;
   // Returns how many locks went with it; `reserve_for`: they and the claim stay reserved (rule T9).
   std::size_t DropHandle(HandleId id, const std::optional<Guid>& reserve_for);
+  // Its incarnation is fenced, it was revoked, or its session died: nothing it asks for counts any more (rule T6).
+  bool IsFenced(const Handle& handle) const;
   Reservation& ReservationOf(File& file, const FileKey& key, const Guid& guid);
   void EndReservation(const FileKey& key, const Guid& guid);
   void EndReservedClaim(File& file, const FileKey& key, const Guid& guid);

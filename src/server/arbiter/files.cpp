@@ -89,6 +89,14 @@ Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& fi
   return {};
 }
 
+bool Arbiter::IsFenced(const Handle& handle) const {
+  const Session& session = sessions_.at(handle.session);
+  if (session.state == SessionState::kEnding && !session.clean) return true;
+  if (!handle.guid) return false;
+  const Life* life = LifeOf(instances_.at(*handle.guid), handle.epoch);
+  return life == nullptr || life->fencing;
+}
+
 std::size_t Arbiter::DropHandle(HandleId id, const std::optional<Guid>& reserve_for) {
   const Handle handle = handles_.at(id);
   File& file = files_.at(handle.file);
@@ -103,8 +111,10 @@ std::size_t Arbiter::DropHandle(HandleId id, const std::optional<Guid>& reserve_
   }
   if (handle.claims) {
     const ClaimMode mode = file.claim->mode;
-    if (--file.claim->handles == 0) file.claim.reset();
-    if (reserves) ReservationOf(file, handle.file, *reserve_for).claim = mode;
+    if (--file.claim->handles == 0) {
+      file.claim.reset();
+      if (reserves) ReservationOf(file, handle.file, *reserve_for).claim = mode;
+    }
   }
   file.handles.erase(id);
   sessions_.at(handle.session).handles.erase(id);

@@ -19,12 +19,9 @@ void Arbiter::On(const LockWish& event) {
     return;
   }
   const Handle& handle = at->second;
-  if (handle.guid) {
-    const Life* life = LifeOf(instances_.at(*handle.guid), handle.epoch);
-    if (life == nullptr || life->fencing) {
-      Push(Refused{event.request, ESTALE, std::nullopt});
-      return;
-    }
+  if (IsFenced(handle)) {
+    Push(Refused{event.request, ESTALE, std::nullopt});
+    return;
   }
   const FileKey key = handle.file;
   LockWait& wait = lock_waits_[event.request];
@@ -122,7 +119,7 @@ void Arbiter::RefuseWaitsOf(HandleId handle, int error) {
 
 void Arbiter::On(const Unlock& event) {
   const auto at = handles_.find(event.handle);
-  if (at == handles_.end()) return;
+  if (at == handles_.end() || IsFenced(at->second)) return;
   const Handle& handle = at->second;
   File& file = files_.at(handle.file);
   const LockOwner owner = event.kind == LockKind::kFlock ? LockOwner::Flock(handle.session, event.handle)
@@ -140,6 +137,7 @@ void Arbiter::On(const Unlock& event) {
 void Arbiter::On(const FlushHandle& event) {
   const auto at = handles_.find(event.handle);
   if (at == handles_.end()) return;
+  if (IsFenced(at->second)) return;
   at->second.flushed = now_;
   File& file = files_.at(at->second.file);
   if (file.records.empty()) return;

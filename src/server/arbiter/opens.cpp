@@ -27,9 +27,10 @@ void Arbiter::On(const Withdraw& event) {
 }
 
 void Arbiter::On(const CloseHandle& event) {
-  if (!handles_.contains(event.handle)) return;
+  const auto at = handles_.find(event.handle);
+  if (at == handles_.end()) return;
   RefuseWaitsOf(event.handle, EINTR);
-  DropHandle(event.handle, std::nullopt);
+  DropHandle(event.handle, IsFenced(at->second) ? at->second.guid : std::nullopt);  // a fenced one cannot release (rule T9)
   retry_ = true;
 }
 

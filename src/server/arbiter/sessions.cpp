@@ -117,8 +117,9 @@ void Arbiter::FinishEnding(SessionId id) {
     Push(Emit{counted});
     counted = {};
   }
-  for (HandleId handle : sessions_.at(id).handles.empty() ? std::set<HandleId>{} : std::set(sessions_.at(id).handles)) {
-    DropHandle(handle, session.clean ? std::nullopt : handles_.at(handle).guid);
+  for (HandleId handle : std::set(sessions_.at(id).handles)) {
+    const Handle& gone = handles_.at(handle);
+    DropHandle(handle, IsFenced(gone) ? gone.guid : std::nullopt);
   }
   for (const Guid& guid : session.instances) {
     const auto instance = instances_.find(guid);
