@@ -86,9 +86,7 @@ void Arbiter::On(const Drained& event) {
       FinishEnding(drain.session);
       break;
     case DrainPurpose::kOpen:
-      for (HandleId handle : drain.handles) DropHandle(handle, std::nullopt);
-      if (const auto parked = parked_.find(drain.request); parked != parked_.end()) parked->second.draining = false;
-      retry_ = true;
+      FinishDrainOf(drain);
       break;
   }
 }

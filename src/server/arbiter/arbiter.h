@@ -138,6 +138,8 @@ class Arbiter {
     bool writes = false;
     bool claims = false;
     bool demoted = false;
+    bool revoked = false;   // --reclaim-scope file
+    bool draining = false;  // its own gate is closed, but somebody may be inside still
     Instant flushed{};  // its last FLUSH, which a close(2) begins with
     std::string program;
   };
@@ -178,7 +180,7 @@ class Arbiter {
     Guid guid{};
     SessionId session{};
     RequestId request{};
-    std::vector<HandleId> handles;  // kOpen: to be dropped afterwards (rule T5), or only demoted (rule O3)
+    std::vector<HandleId> handles;  // kOpen: revoked, to be dropped afterwards (rule T5), or demoted (rule O3)
   };
 
   // --- Decisions ----------------------------------------------------------------------------------------------------
@@ -249,12 +251,15 @@ class Arbiter {
   void Refuse(RequestId id, const Requester& who, const std::string& path, const Verdict& verdict);
   void RevokeFor(RequestId id, const std::vector<HandleId>& handles);
   void DemoteFor(RequestId id, const std::vector<HandleId>& handles);
+  void FinishDrainOf(const Drain& drain);
   void Retry();
 
   // files.cpp
   // The file's claim, reservations and handles against an act.
   Verdict JudgeFile(const Requester& who, const FileKey& key, Act act) const;
   Verdict JudgeOtherHandles(const OpenWish& wish, const File& file) const;
+  // --reclaim-scope file: the requester's own instance has it open on another node.
+  Verdict JudgeOwnElsewhere(const Requester& who, const File& file) const;
   Verdict InTheWay(HandleId id, const Requester& who) const;
   Instant ClosingUntil(const Handle& handle) const;
   // Returns how many locks went with it; `reserve_for`: they and the claim stay reserved (rule T9).

@@ -59,6 +59,21 @@ Arbiter::Verdict Arbiter::JudgeFile(const Requester& who, const FileKey& key, Ac
   return blocking;
 }
 
+Arbiter::Verdict Arbiter::JudgeOwnElsewhere(const Requester& who, const File& file) const {
+  if (options_.scope != ReclaimScope::kFile || !who.instance) return {};
+  const std::string& node = sessions_.at(who.session).node;
+  Verdict revoke{.kind = Verdict::kRevoke};
+  bool drains = false;
+  for (HandleId id : file.handles) {
+    const Handle& handle = handles_.at(id);
+    if (handle.guid != who.instance->guid || NodeOf(handle.session) == node) continue;
+    drains |= handle.draining;
+    if (!handle.revoked) revoke.handles.push_back(id);
+  }
+  if (!revoke.handles.empty()) return revoke;
+  return {.kind = drains ? Verdict::kWait : Verdict::kGrant};
+}
+
 Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& file) const {
   if (!wish.who.instance) return {};
   const Guid& guid = wish.who.instance->guid;
@@ -67,16 +82,14 @@ Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& fi
   const bool exclusive = claims && wish.mode == ClaimMode::kExclusive;
   // Whoever could stand against a claim was dealt with when the instance first got it.
   const bool has_claim = file.claim && file.claim->guid == guid && file.claim->mode >= wish.mode;
-  if (has_claim && options_.scope == ReclaimScope::kInstance) return {};
-  Verdict revoke{.kind = Verdict::kRevoke};
+  if (Verdict own = JudgeOwnElsewhere(wish.who, file); own.kind != Verdict::kGrant) return own;
+  if (!claims || has_claim) return {};
   Verdict demote{.kind = Verdict::kDemote};
+  bool drains = false;
   for (HandleId id : file.handles) {
     const Handle& handle = handles_.at(id);
-    if (handle.guid == guid) {
-      if (options_.scope == ReclaimScope::kFile && NodeOf(handle.session) != node) revoke.handles.push_back(id);
-      continue;
-    }
-    if (!claims || has_claim || handle.demoted || !(handle.writes || exclusive)) continue;
+    drains |= handle.demoted && handle.draining;
+    if (handle.guid == guid || handle.demoted || !(handle.writes || exclusive)) continue;
     const auto& ancestors = wish.who.ancestors;
     const bool of_its_opener = NodeOf(handle.session) == node &&
                                std::find(ancestors.begin(), ancestors.end(), handle.pid) != ancestors.end();
@@ -84,9 +97,8 @@ Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& fi
     if (handle.guid || options_.strict) return InTheWay(id, wish.who);
     demote.handles.push_back(id);
   }
-  if (!revoke.handles.empty()) return revoke;
   if (!demote.handles.empty()) return demote;
-  return {};
+  return {.kind = drains ? Verdict::kWait : Verdict::kGrant};
 }
 
 bool Arbiter::IsFenced(const Handle& handle) const {
@@ -94,7 +106,7 @@ bool Arbiter::IsFenced(const Handle& handle) const {
   if (session.state == SessionState::kEnding && !session.clean) return true;
   if (!handle.guid) return false;
   const Life* life = LifeOf(instances_.at(*handle.guid), handle.epoch);
-  return life == nullptr || life->fencing;
+  return handle.revoked || life == nullptr || life->fencing;
 }
 
 std::size_t Arbiter::DropHandle(HandleId id, const std::optional<Guid>& reserve_for) {

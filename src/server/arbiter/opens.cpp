@@ -54,6 +54,13 @@ Arbiter::Verdict Arbiter::Judge(const ChangeWish& wish) const {
     Verdict file = JudgeFile(wish.who, target.file, target.act);
     if (file.kind != Verdict::kGrant) return file;
   }
+  if (member.kind == Verdict::kTakeOver) return member;
+  for (const ChangeWish::Target& target : wish.targets) {
+    const auto at = files_.find(target.file);
+    if (at == files_.end()) continue;
+    Verdict own = JudgeOwnElsewhere(wish.who, at->second);
+    if (own.kind != Verdict::kGrant) return own;
+  }
   return member;
 }
 
@@ -174,11 +181,24 @@ void Arbiter::Refuse(RequestId id, const Requester& who, const std::string& path
   Push(Emit{std::move(event)});
 }
 
+// The handles may be gone by now: closed, or with their session.
+void Arbiter::FinishDrainOf(const Drain& drain) {
+  for (HandleId id : drain.handles) {
+    const auto at = handles_.find(id);
+    if (at == handles_.end()) continue;
+    at->second.draining = false;
+    if (at->second.revoked) DropHandle(id, at->second.guid);
+  }
+  if (const auto parked = parked_.find(drain.request); parked != parked_.end()) parked->second.draining = false;
+  retry_ = true;
+}
+
 // --reclaim-scope file: the same instance's handles on another node, on this file only (rule T5).
 void Arbiter::RevokeFor(RequestId id, const std::vector<HandleId>& handles) {
   std::map<SessionId, std::vector<HandleId>> by_session;
   for (HandleId handle : handles) {
     RefuseWaitsOf(handle, ESTALE);
+    handles_.at(handle).revoked = handles_.at(handle).draining = true;
     by_session[handles_.at(handle).session].push_back(handle);
   }
   const DrainId drain = NewDrain({.purpose = DrainPurpose::kOpen, .request = id, .handles = handles});
@@ -198,8 +218,8 @@ void Arbiter::RevokeFor(RequestId id, const std::vector<HandleId>& handles) {
 
 // A handle without an instance does not stop one that claims the file: its later writes are refused (rule O3).
 void Arbiter::DemoteFor(RequestId id, const std::vector<HandleId>& handles) {
-  for (HandleId handle : handles) handles_.at(handle).demoted = true;
-  Push(CloseGates{NewDrain({.purpose = DrainPurpose::kOpen, .request = id}), {}, handles, EBUSY});
+  for (HandleId handle : handles) handles_.at(handle).demoted = handles_.at(handle).draining = true;
+  Push(CloseGates{NewDrain({.purpose = DrainPurpose::kOpen, .request = id, .handles = handles}), {}, handles, EBUSY});
 }
 
 }  // namespace baton
