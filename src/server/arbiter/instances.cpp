@@ -92,7 +92,10 @@ Arbiter::Verdict Arbiter::JudgeOnSameNode(const Requester& who, const Instance& 
 Arbiter::Verdict Arbiter::JudgeFromOtherNode(const Requester& who, const Instance& instance) const {
   const InstanceClaim& claim = *who.instance;
   const InstanceRecord& record = instance.record;
-  if (record.version && (!claim.version || *claim.version <= *record.version)) {
+  // Where it was it may come back as it was; its incarnation may have ended with its session.
+  const bool same_place = record.node == sessions_.at(who.session).node;
+  if (record.version && (!claim.version || *claim.version < *record.version ||
+                         (*claim.version == *record.version && !same_place))) {
     return RefuseWith(ESTALE, "version " + ToString(*record.version) +
                                   " of the instance is on record; another node needs a higher one "
                                   "(or: baton instance reset)");
@@ -173,8 +176,10 @@ std::optional<InstanceRecord> Arbiter::ResetVersion(const Guid& guid) {
   const auto at = instances_.find(guid);
   if (at == instances_.end()) return std::nullopt;
   at->second.record.version.reset();
-  if (at->second.takeover) at->second.takeover->successor.version.reset();
-  return at->second.record;
+  if (!at->second.takeover) return at->second.record;
+  // The successor's record may be on stable storage already: never fall back behind its epoch.
+  at->second.takeover->successor.version.reset();
+  return at->second.takeover->successor;
 }
 
 }  // namespace baton

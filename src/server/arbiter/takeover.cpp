@@ -43,7 +43,6 @@ void Arbiter::On(const FenceByHand& event) {
   Takeover takeover;
   takeover.successor = instance.record;
   takeover.successor.epoch = Epoch{++last_epoch_};
-  takeover.successor.node.clear();
   takeover.has_successor = false;
   for (const Life& life : instance.lives) takeover.old_lives.push_back(life.epoch);
   takeover.began = now_;
@@ -87,7 +86,7 @@ void Arbiter::StartDraining(Instance& instance) {
   for (Life& life : instance.lives) {
     const auto& old = takeover.old_lives;
     if (!life.fencing && std::find(old.begin(), old.end(), life.epoch) != old.end()) {
-      FenceLife(instance, life, takeover.successor.node, gates);
+      FenceLife(instance, life, takeover.has_successor ? takeover.successor.node : "", gates);
     }
   }
   // A life that its session's end is already draining is not drained twice, but its gates are waited for here too.
@@ -138,7 +137,7 @@ void Arbiter::FinishTakeover(const Guid& guid) {
   if (!takeover.has_successor) event.kind = EventKind::kFenced;
   event.guid = guid;
   event.new_epoch = takeover.has_successor ? takeover.successor.epoch : Epoch{};
-  event.to_node = takeover.successor.node;
+  if (takeover.has_successor) event.to_node = takeover.successor.node;
   event.uid = takeover.by.uid;
   event.pid = takeover.by.pid;
   event.program = takeover.by.program;
