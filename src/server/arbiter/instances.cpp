@@ -73,7 +73,10 @@ Arbiter::Verdict Arbiter::JudgeMembership(const Requester& who) const {
 Arbiter::Verdict Arbiter::JudgeOnSameNode(const Requester& who, const Instance& instance, const Life& life) const {
   const InstanceClaim& claim = *who.instance;
   const InstanceRecord& record = instance.record;
-  if (life.fencing) return {.kind = Verdict::kWait};
+  // What a session that ends (its mount died, its node booted again) still has inside the gate comes first (rule T4).
+  const bool drains = std::any_of(life.gates.begin(), life.gates.end(),
+                                  [this](const auto& gate) { return FindSession(gate.first) == nullptr; });
+  if (life.fencing || drains) return {.kind = Verdict::kWait};
   if (record.version && (!claim.version || *claim.version < *record.version)) {
     return RefuseWith(ESTALE, "version " + ToString(*record.version) + " of the instance is on record");
   }

@@ -68,7 +68,10 @@ void Arbiter::On(const Committed& event) {
     const auto& [who, path] = std::visit(
         [](const auto& wish) { return std::pair<const Requester&, const std::string&>(wish.who, wish.path); },
         parked->second.wish);
-    if (who.instance && who.instance->guid == event.guid && !parked->second.draining) {
+    const bool wants_it = who.instance && who.instance->guid == event.guid && !parked->second.draining &&
+                          std::visit([this](const auto& wish) { return Judge(wish); }, parked->second.wish).kind ==
+                              Verdict::kTakeOver;
+    if (wants_it) {
       Refuse(parked->first, who, path, failed);
       parked = parked_.erase(parked);
     } else {
@@ -76,6 +79,7 @@ void Arbiter::On(const Committed& event) {
     }
   }
   if (instance.record.epoch == Epoch{} && instance.lives.empty()) instances_.erase(at);
+  retry_ = true;
 }
 
 void Arbiter::StartDraining(Instance& instance) {
