@@ -152,8 +152,9 @@ class Arbiter {
   // What is kept for an instance that lost it (rule T9).
   struct Reservation {
     std::optional<ClaimMode> claim;
+    Instant claim_until{};
     bool locks = false;
-    Instant until{};
+    Instant locks_until{};
   };
   struct File {
     std::string path;  // as last opened
@@ -266,9 +267,13 @@ class Arbiter {
   std::size_t DropHandle(HandleId id, const std::optional<Guid>& reserve_for);
   // Its incarnation is fenced, it was revoked, or its session died: nothing it asks for counts any more (rule T6).
   bool IsFenced(const Handle& handle) const;
-  Reservation& ReservationOf(File& file, const FileKey& key, const Guid& guid);
+  Reservation& ReservationOf(File& file, const Guid& guid);
+  void ReserveClaim(File& file, const FileKey& key, const Guid& guid, ClaimMode mode);
+  void ReserveLocks(File& file, const FileKey& key, const Guid& guid);
+  // Forgets the instance's reservation in the file if nothing is reserved any more.
+  void DropReservationIfEmpty(File& file, const Guid& guid);
   void EndReservation(const FileKey& key, const Guid& guid);
-  void EndReservedClaim(File& file, const FileKey& key, const Guid& guid);
+  void EndReservedClaim(File& file, const Guid& guid);
   void EraseFileIfUnused(const FileKey& key);
   Holder HolderOf(HandleId id) const;
   std::string NodeOf(SessionId id) const;
@@ -281,8 +286,9 @@ class Arbiter {
   void ServeWaiters(const FileKey& key);
   void RefuseWaitsOf(HandleId handle, int error);
   void ForgetWait(RequestId id);
-  void EndReservedLocks(File& file, const Handle& handle, const std::function<bool(const Lock&)>& released,
-                        const ByteRange& within);
+  // `released`: locks of the handle's instance in that table, or the parts of them in `within`.
+  void EndReservedLocks(File& file, const Handle& handle, LockTable& table, const std::vector<Lock>& released,
+                        const ByteRange& within = {});
   Lock LockOf(const LockWish& wish, const Handle& handle) const;
   static LockTable& TableOf(File& file, LockKind kind) {
     return kind == LockKind::kFlock ? file.flocks : file.records;

@@ -116,16 +116,18 @@ std::size_t Arbiter::DropHandle(HandleId id, const std::optional<Guid>& reserve_
   const bool reserves = reserve_for && options_.reservation > Duration::zero();
   if (reserves) {
     locks = file.records.Reserve(id, *reserve_for) + file.flocks.Reserve(id, *reserve_for);
-    if (locks > 0) ReservationOf(file, handle.file, *reserve_for).locks = true;
+    if (locks > 0) ReserveLocks(file, handle.file, *reserve_for);
   } else {
-    EndReservedLocks(file, handle, [id](const Lock& lock) { return lock.handle == id; }, ByteRange());
+    for (LockTable* table : {&file.records, &file.flocks}) {
+      EndReservedLocks(file, handle, *table, table->HeldThrough(id));
+    }
     locks = file.records.DropHandle(id) + file.flocks.DropHandle(id);
   }
   if (handle.claims) {
     const ClaimMode mode = file.claim->mode;
     if (--file.claim->handles == 0) {
       file.claim.reset();
-      if (reserves) ReservationOf(file, handle.file, *reserve_for).claim = mode;
+      if (reserves) ReserveClaim(file, handle.file, *reserve_for, mode);
     }
   }
   file.handles.erase(id);
@@ -142,15 +144,34 @@ std::size_t Arbiter::DropHandle(HandleId id, const std::optional<Guid>& reserve_
   return locks;
 }
 
-Arbiter::Reservation& Arbiter::ReservationOf(File& file, const FileKey& key, const Guid& guid) {
+Arbiter::Reservation& Arbiter::ReservationOf(File& file, const Guid& guid) {
   const auto [at, is_new] = file.reservations.try_emplace(guid);
-  const Instant until = now_ + options_.reservation;
   if (is_new) ++instances_.at(guid).reservations;
-  if (at->second.until != until) {
-    at->second.until = until;
-    reservation_ends_.emplace(until, std::pair(key, guid));
-  }
   return at->second;
+}
+
+// Claim and locks have each their own time: what was not taken again is not kept longer by a further takeover (rule T9).
+void Arbiter::ReserveClaim(File& file, const FileKey& key, const Guid& guid, ClaimMode mode) {
+  Reservation& reservation = ReservationOf(file, guid);
+  reservation.claim = mode;
+  reservation.claim_until = now_ + options_.reservation;
+  reservation_ends_.emplace(reservation.claim_until, std::pair(key, guid));
+}
+
+void Arbiter::ReserveLocks(File& file, const FileKey& key, const Guid& guid) {
+  Reservation& reservation = ReservationOf(file, guid);
+  const Instant until = now_ + options_.reservation;
+  if (reservation.locks && reservation.locks_until == until) return;
+  reservation.locks = true;
+  reservation.locks_until = until;
+  reservation_ends_.emplace(until, std::pair(key, guid));
+}
+
+void Arbiter::DropReservationIfEmpty(File& file, const Guid& guid) {
+  const auto at = file.reservations.find(guid);
+  if (at == file.reservations.end() || at->second.claim || at->second.locks) return;
+  file.reservations.erase(at);
+  --instances_.at(guid).reservations;
 }
 
 // Its time is over.
@@ -159,24 +180,23 @@ void Arbiter::EndReservation(const FileKey& key, const Guid& guid) {
   if (at == files_.end()) return;
   File& file = at->second;
   const auto reservation = file.reservations.find(guid);
-  if (reservation == file.reservations.end() || reservation->second.until > now_) return;
-  file.reservations.erase(reservation);
-  --instances_.at(guid).reservations;
-  file.records.DropReservations(guid);
-  file.flocks.DropReservations(guid);
+  if (reservation == file.reservations.end()) return;
+  if (reservation->second.claim_until <= now_) reservation->second.claim.reset();
+  if (reservation->second.locks && reservation->second.locks_until <= now_) {
+    reservation->second.locks = false;
+    file.records.DropReservations(guid);
+    file.flocks.DropReservations(guid);
+  }
+  DropReservationIfEmpty(file, guid);
   touched_.insert(key);
   retry_ = true;
   EraseFileIfUnused(key);
 }
 
 // The instance has claimed the file again: from now on the claim says what others may do.
-void Arbiter::EndReservedClaim(File& file, const FileKey&, const Guid& guid) {
-  const auto at = file.reservations.find(guid);
-  if (at == file.reservations.end()) return;
-  at->second.claim.reset();
-  if (at->second.locks) return;
-  file.reservations.erase(at);
-  --instances_.at(guid).reservations;
+void Arbiter::EndReservedClaim(File& file, const Guid& guid) {
+  if (const auto at = file.reservations.find(guid); at != file.reservations.end()) at->second.claim.reset();
+  DropReservationIfEmpty(file, guid);
 }
 
 void Arbiter::EraseFileIfUnused(const FileKey& key) {

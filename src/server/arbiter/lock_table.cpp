@@ -59,6 +59,23 @@ const Lock* LockTable::FirstHeld(const LockOwner& owner, const ByteRange& range)
   return at != by_owner_.end() && at->lock.range.start <= range.last ? &at->lock : nullptr;
 }
 
+std::vector<Lock> LockTable::HeldBy(const LockOwner& owner, const ByteRange& range) const {
+  std::vector<Lock> locks;
+  for (auto at = Find(owner, range.start);
+       at != by_owner_.end() && at->lock.owner == owner && at->lock.range.start <= range.last; ++at) {
+    locks.push_back(at->lock);
+  }
+  return locks;
+}
+
+std::vector<Lock> LockTable::HeldThrough(HandleId handle) const {
+  std::vector<Lock> locks;
+  for (auto at = by_handle_.lower_bound({handle, LockOwner{}, 0}); at != by_handle_.end() && at->lock.handle == handle; ++at) {
+    locks.push_back(at->lock);
+  }
+  return locks;
+}
+
 bool LockTable::HeldByOthers(const LockOwner& owner) const {
   return !empty() && (by_owner_.begin()->lock.owner != owner || by_owner_.rbegin()->lock.owner != owner);
 }

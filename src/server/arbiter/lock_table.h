@@ -50,6 +50,9 @@ class LockTable {
   std::vector<const Lock*> AllConflicts(const Lock& wish) const;
   // The owner's own first lock that overlaps `range`: what F_OFD_GETLK answers when asked with type F_UNLCK.
   const Lock* FirstHeld(const LockOwner& owner, const ByteRange& range) const;
+  // Copies of all that an owner holds and that overlaps `range`, and of all that was set, last, through a handle.
+  std::vector<Lock> HeldBy(const LockOwner& owner, const ByteRange& range) const;
+  std::vector<Lock> HeldThrough(HandleId handle) const;
   // False at once when no lock could stand against this owner, whatever it asks for.
   bool HeldByOthers(const LockOwner& owner) const;
 

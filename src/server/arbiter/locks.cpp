@@ -39,6 +39,11 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
   File& file = files_.at(wait.file);
   LockTable& table = TableOf(file, wait.wish.kind);
   const Lock* conflict = nullptr;
+  std::vector<Lock> weakened;  // what it held for writing, and holds for reading if this is granted: a release of the rest
+  if (wait.wish.type == LockType::kRead) {
+    weakened = table.HeldBy(wait.lock.owner, wait.lock.range);
+    std::erase_if(weakened, [](const Lock& lock) { return lock.type == LockType::kRead; });
+  }
   if (wait.wish.kind == LockKind::kFlock) {
     const FlockAnswer answer = table.SetFlock(wait.lock);
     conflict = answer.conflict;
@@ -51,6 +56,7 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
     }
   }
   if (conflict == nullptr) {
+    EndReservedLocks(file, handles_.at(wait.wish.handle), table, weakened, wait.lock.range);
     Push(LockGranted{id, wait.file});
     return true;
   }
@@ -124,7 +130,8 @@ void Arbiter::On(const Unlock& event) {
   File& file = files_.at(handle.file);
   const LockOwner owner = event.kind == LockKind::kFlock ? LockOwner::Flock(handle.session, event.handle)
                                                          : LockOwner(handle.session, event.owner);
-  EndReservedLocks(file, handle, [&](const Lock& lock) { return lock.owner == owner; }, event.range);
+  LockTable& table = TableOf(file, event.kind);
+  EndReservedLocks(file, handle, table, table.HeldBy(owner, event.range), event.range);
   if (event.kind == LockKind::kFlock) {
     file.flocks.DropOwner(owner);
   } else {
@@ -142,23 +149,23 @@ void Arbiter::On(const FlushHandle& event) {
   File& file = files_.at(at->second.file);
   if (file.records.empty()) return;
   const LockOwner owner(at->second.session, event.lock_owner);
-  EndReservedLocks(file, at->second, [&](const Lock& lock) { return lock.owner == owner; }, ByteRange());
+  EndReservedLocks(file, at->second, file.records, file.records.HeldBy(owner, ByteRange()));
   if (file.records.DropOwner(owner) > 0) touched_.insert(at->second.file);
 }
 
 // What the instance took again and now releases is not kept for it any longer (rule T9).
-void Arbiter::EndReservedLocks(File& file, const Handle& handle, const std::function<bool(const Lock&)>& released,
+void Arbiter::EndReservedLocks(File& file, const Handle& handle, LockTable& table, const std::vector<Lock>& released,
                                const ByteRange& within) {
-  if (!handle.guid) return;
+  if (!handle.guid || released.empty()) return;
   const auto reservation = file.reservations.find(*handle.guid);
   if (reservation == file.reservations.end() || !reservation->second.locks) return;
-  for (LockTable* table : {&file.records, &file.flocks}) {
-    for (const Lock& lock : table->List()) {
-      if (lock.owner.IsReservation() || !released(lock) || !lock.range.Overlaps(within)) continue;
-      const ByteRange range{std::max(lock.range.start, within.start), std::min(lock.range.last, within.last)};
-      if (table->DropReservations(*handle.guid, range) > 0) touched_.insert(handle.file);
-    }
+  for (const Lock& lock : released) {
+    if (lock.instance != handle.guid) continue;
+    const ByteRange range{std::max(lock.range.start, within.start), std::min(lock.range.last, within.last)};
+    if (table.DropReservations(*handle.guid, range) > 0) touched_.insert(handle.file);
   }
+  reservation->second.locks = file.records.HasReservations(*handle.guid) || file.flocks.HasReservations(*handle.guid);
+  DropReservationIfEmpty(file, *handle.guid);
 }
 
 std::optional<Lock> Arbiter::GetLock(const LockWish& wish) const {

@@ -132,7 +132,7 @@ void Arbiter::Grant(const OpenWish& wish) {
       if (!file.claim) file.claim = Claim{guid, epoch, wish.mode, 0};
       file.claim->mode = std::max(file.claim->mode, wish.mode);
       ++file.claim->handles;
-      EndReservedClaim(file, wish.file, guid);
+      EndReservedClaim(file, guid);
     }
   }
   Push(OpenGranted{wish.request, id, gate, epoch});
