@@ -17,7 +17,6 @@ Arbiter::Arbiter(ArbiterOptions options, const std::vector<InstanceRecord>& reco
 
 Effects Arbiter::Step(const Event& event, Instant now) {
   now_ = std::max(now_, now);
-  effects_.clear();
   std::visit([this](const auto& any) { On(any); }, event);
   Retry();
   return std::exchange(effects_, {});

@@ -166,9 +166,15 @@ int Arbiter::Forget(const Guid& guid) {
     return life.fencing || IsBound(instance, life);
   });
   if (bound || instance.reservations > 0) return EBUSY;
+  const bool is_waiting = std::any_of(parked_.begin(), parked_.end(), [&](const auto& parked) {
+    const Requester& who = std::visit([](const auto& wish) -> const Requester& { return wish.who; }, parked.second.wish);
+    return who.instance && who.instance->guid == guid;
+  });
+  if (is_waiting) return EBUSY;
   for (const Life& life : instance.lives) {
     for (const auto& [session, gate] : life.gates) {
       sessions_.at(session).instances.erase(guid);
+      Push(GateDropped{gate});  // with the next step's effects
     }
   }
   instances_.erase(at);

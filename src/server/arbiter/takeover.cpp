@@ -122,6 +122,8 @@ void Arbiter::FenceLife(Instance& instance, Life& life, const std::string& to_no
   if (!shared.empty()) Push(RefuseCachedWrites{std::move(shared)});
   for (const auto& [session, gate] : life.gates) gates.push_back(gate);
 
+  // Another owner begins where nothing of the old incarnation is left (rule T3): nobody there has to be told, or waited for.
+  if (to_node == life.node && !IsBound(instance, life)) return;
   Node& node = nodes_[life.node];
   const NodeFence fence{instance.record.guid, life.epoch, life.version, std::nullopt};
   node.fences[instance.record.guid] = fence;
