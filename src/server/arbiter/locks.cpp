@@ -72,8 +72,8 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
     }
   }
   int error = wait.wish.wait ? 0 : EAGAIN;
-  const bool is_new = std::find(file.waiters.begin(), file.waiters.end(), id) == file.waiters.end();
-  if (error == 0 && is_new && wait.wish.kind == LockKind::kRecord && wait_graph_.WouldDeadlock(table, wait.lock)) {
+  // Asked anew at every try: somebody's grant may have closed the circle (rule L2).
+  if (error == 0 && wait.wish.kind == LockKind::kRecord && wait_graph_.WouldDeadlock(table, wait.lock)) {
     error = EDEADLK;
   }
   if (error == EAGAIN && !conflict->owner.IsReservation()) {
