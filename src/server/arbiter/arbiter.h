@@ -90,6 +90,7 @@ class Arbiter {
       std::int32_t pid = 0;
       std::string path;
       int error = 0;
+      EventKind kind{};
       Instant at{};
     } last_refusal;  // the kernel repeats an open after ESTALE: counted once (rule T10)
   };

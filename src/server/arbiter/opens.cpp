@@ -149,8 +149,8 @@ void Arbiter::Refuse(RequestId id, const Requester& who, const std::string& path
   if (session == sessions_.end()) return;
   auto& last = session->second.last_refusal;
   const bool repeated = last.pid == who.pid && last.path == path && last.error == verdict.error &&
-                        now_ - last.at < std::chrono::seconds(1);
-  last = {who.pid, path, verdict.error, now_};
+                        last.kind == verdict.event && now_ - last.at < std::chrono::seconds(1);
+  last = {who.pid, path, verdict.error, verdict.event, now_};
   if (repeated) return;
 
   EventRecord event;
