@@ -1,0 +1,172 @@
+// The load of bench/sessions: many sessions with many handles each, at the level of the protocol. One thread,
+// blocking sockets; a batch of requests of one session is in flight at a time, each on a slot of its own.
+//
+//   bench_sessions PORT SESSIONS HANDLES     opens files s<i>-<j> of the export's root, then locks each of
+//   them.
+// Says "connected", "open" and "locked" when that is true of all, and waits for a line on stdin after each.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "protocol/codec.h"
+#include "protocol/frame.h"
+#include "protocol/operations.h"
+
+namespace {
+
+using namespace baton;
+using namespace baton::protocol;
+
+[[noreturn]] void Die(const std::string& what) {
+  std::fprintf(stderr, "bench_sessions: %s\n", what.c_str());
+  std::exit(1);
+}
+
+void Read(int fd, void* to, std::size_t size) {
+  if (size > 0 && recv(fd, to, size, MSG_WAITALL) != static_cast<ssize_t>(size))
+    Die("batond closed a connection");
+}
+
+class Client {
+ public:
+  Client(std::uint16_t port, const std::string& name) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(fd_.Get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) Die("cannot connect");
+    const int on = 1;
+    setsockopt(fd_.Get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    HelloRequest hello;
+    hello.magic = kMagic;
+    hello.oldest_version = hello.newest_version = kProtocolVersion;
+    hello.node = hello.boot = hello.machine = hello.run = name;
+    hello.mount_point = "/bench";
+    Send<Operation::kHello>(hello, kNoSlot, 0);
+    root = *Receive<Operation::kHello>().reply;
+  }
+
+  // All of them at once; the replies in the order of the requests.
+  template <Operation kOp>
+  auto Batch(const std::vector<typename MessagesOf<kOp>::Request>& requests) {
+    ++sequence_;
+    for (std::uint32_t slot = 0; slot < requests.size(); ++slot) Send<kOp>(requests[slot], slot, sequence_);
+    std::vector<typename MessagesOf<kOp>::Reply> replies(requests.size());
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      auto got = Receive<kOp>();
+      replies.at(got.slot) = *std::move(got.reply);
+    }
+    return replies;
+  }
+
+  HelloReply root;
+
+ private:
+  template <Operation kOp>
+  struct Received {
+    std::uint32_t slot = 0;
+    std::optional<typename MessagesOf<kOp>::Reply> reply;
+  };
+
+  template <Operation kOp>
+  void Send(const typename MessagesOf<kOp>::Request& request, std::uint32_t slot, std::uint32_t sequence) {
+    std::vector<std::byte> frame(kFrameHeaderSize);
+    Encoder(frame).Put(request);
+    FrameHeader header;
+    header.body_size = static_cast<std::uint32_t>(frame.size() - kFrameHeaderSize);
+    header.operation = static_cast<std::uint16_t>(kOp);
+    header.slot = slot;
+    header.sequence = sequence;
+    EncodeFrameHeader(header, std::span(frame).template first<kFrameHeaderSize>());
+    if (send(fd_.Get(), frame.data(), frame.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(frame.size()))
+      Die("send");
+  }
+
+  template <Operation kOp>
+  Received<kOp> Receive() {
+    std::array<std::byte, kFrameHeaderSize> head;
+    Read(fd_.Get(), head.data(), head.size());
+    FrameHeader header;
+    if (!DecodeFrameHeader(head, header)) Die("a malformed frame");
+    std::vector<std::byte> body(header.body_size);
+    Read(fd_.Get(), body.data(), body.size());
+    const std::string name(PropertiesOf(kOp)->name);
+    if (header.error != 0) Die(name + ": " + std::strerror(header.error));
+    auto reply = Decode<typename MessagesOf<kOp>::Reply>(body);
+    if (!reply) Die(name + ": a malformed reply");
+    return {header.slot, std::move(*reply)};
+  }
+
+  UniqueFd fd_;
+  std::uint32_t sequence_ = 0;
+};
+
+Caller Anybody() {
+  Caller caller;
+  caller.pid = getpid();
+  caller.program = "bench";
+  return caller;
+}
+
+std::vector<LockRequest> OpenAll(Client& client, int session, int handles) {
+  std::vector<LookupRequest> lookups;
+  for (int i = 0; i < handles; ++i) {
+    lookups.push_back({client.root.root, "s" + std::to_string(session) + "-" + std::to_string(i), Anybody()});
+  }
+  std::vector<OpenRequest> opens;
+  for (const NodeReply& node : client.Batch<Operation::kLookup>(lookups)) {
+    opens.push_back({node.file, O_RDWR, Duration(0), Anybody()});
+  }
+  std::vector<LockRequest> locks;
+  for (const OpenReply& open : client.Batch<Operation::kOpen>(opens)) {
+    LockRequest lock;
+    lock.handle = open.handle;
+    lock.mode = LockMode::kWrite;
+    lock.owner = 1;
+    lock.pid = getpid();
+    locks.push_back(lock);
+  }
+  return locks;
+}
+
+void SayAndWait(const char* what) {
+  std::printf("%s\n", what);
+  std::fflush(stdout);
+  while (true) {
+    const int got = std::getchar();
+    if (got == '\n' || got == EOF) return;
+  }
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  if (count != 4) Die("see the head of bench/sessions.cpp");
+  const int sessions = std::stoi(words[2]);
+  const int handles = std::stoi(words[3]);
+  std::vector<std::unique_ptr<Client>> clients;
+  std::vector<std::vector<LockRequest>> locks;
+  for (int i = 0; i < sessions; ++i) {
+    clients.push_back(std::make_unique<Client>(static_cast<std::uint16_t>(std::stoi(words[1])),
+                                               "bench-" + std::to_string(i)));
+  }
+  SayAndWait("connected");
+  for (int i = 0; i < sessions; ++i)
+    locks.push_back(OpenAll(*clients[static_cast<std::size_t>(i)], i, handles));
+  SayAndWait("open");
+  for (std::size_t i = 0; i < clients.size(); ++i) clients[i]->Batch<Operation::kLock>(locks[i]);
+  SayAndWait("locked");
+}
