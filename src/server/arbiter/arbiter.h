@@ -48,7 +48,8 @@ class Arbiter {
     Guid guid{};
     Epoch epoch{};
     std::optional<InstanceVersion> version;
-    std::optional<Instant> acknowledged;
+    std::optional<Instant> acknowledged;    // by the first of the node's mounts, by the node's clock
+    std::set<SessionId> unacknowledged;     // mounts that may still ask as before: through them `new` does not count
   };
   std::vector<NodeFence> FencesOf(const std::string& node) const;
   // The session of that node name that another machine may not take (rule S3): 0, or EBUSY.

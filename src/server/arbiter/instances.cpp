@@ -54,7 +54,7 @@ Arbiter::Verdict Arbiter::JudgeMembership(const Requester& who) const {
     return {};
   }
   const auto& fences = nodes_.at(session->node).fences;
-  if (const auto fence = fences.find(claim.guid); fence != fences.end() && !fence->second.acknowledged) {
+  if (const auto fence = fences.find(claim.guid); fence != fences.end() && fence->second.unacknowledged.contains(who.session)) {
     // A replacement with a higher version may start on the node before the node has heard of the fence.
     const bool is_newer = claim.version && (!fence->second.version || *claim.version > *fence->second.version);
     if (!is_newer) return RefuseWith(ESTALE, "its node has not acknowledged yet that the instance was fenced there");

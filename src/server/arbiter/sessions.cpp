@@ -37,6 +37,9 @@ void Arbiter::On(const SessionBegins& event) {
     }
   }
   if (new_boot) node.fences.clear();  // every process of the earlier boot is gone
+  for (auto& [guid, fence] : node.fences) {
+    if (!fence.acknowledged) fence.unacknowledged.insert(event.session);
+  }
   node.boot = event.boot;
   node.machine = event.machine;
   node.sessions.insert(event.session);
@@ -76,8 +79,9 @@ void Arbiter::On(const FenceAcknowledged& event) {
   if (session == nullptr) return;
   auto& fences = nodes_.at(session->node).fences;
   const auto at = fences.find(event.guid);
-  if (at == fences.end() || at->second.epoch != event.epoch || at->second.acknowledged) return;
-  at->second.acknowledged = event.at;
+  if (at == fences.end() || at->second.epoch != event.epoch) return;
+  at->second.unacknowledged.erase(event.session);
+  if (!at->second.acknowledged) at->second.acknowledged = event.at;
 }
 
 // The gates close now; handles, locks and claims go when nobody is inside any more (rule T4 for a whole session).
@@ -134,6 +138,7 @@ void Arbiter::FinishEnding(SessionId id) {
   }
   Push(GateDropped{session.anonymous_gate});
   nodes_.at(session.node).sessions.erase(id);
+  for (auto& [guid, fence] : nodes_.at(session.node).fences) fence.unacknowledged.erase(id);
   Push(SessionEnded{id, session.reason});
   EmitSession(EventKind::kSessionEnded, session, session.reason);
   sessions_.erase(id);

@@ -125,10 +125,11 @@ void Arbiter::FenceLife(Instance& instance, Life& life, const std::string& to_no
   // Another owner begins where nothing of the old incarnation is left (rule T3): nobody there has to be told, or waited for.
   if (to_node == life.node && !IsBound(instance, life)) return;
   Node& node = nodes_[life.node];
-  const NodeFence fence{instance.record.guid, life.epoch, life.version, std::nullopt};
-  node.fences[instance.record.guid] = fence;
+  NodeFence& fence = node.fences[instance.record.guid];
+  fence = {instance.record.guid, life.epoch, life.version, std::nullopt, {}};
   for (SessionId session : node.sessions) {
     if (FindSession(session) == nullptr) continue;
+    fence.unacknowledged.insert(session);
     Push(NotifyFenced{session, fence.guid, fence.epoch, fence.version, to_node});
   }
 }
