@@ -8,7 +8,12 @@ using protocol::FrameHeader;
 using protocol::FrameKind;
 
 Session::Arrival Session::Begin(const FrameHeader& header) {
-  if (header.slot == protocol::kNoSlot) return Arrival::kNew;
+  if (header.slot == protocol::kNoSlot) {
+    // Only a slot bounds what waits and keeps a reply: without one nothing that must have its first reply (T10, A4).
+    const auto properties = PropertiesOf(static_cast<protocol::Operation>(header.operation));
+    const bool needs_slot = properties && properties->replay == protocol::Replay::kFirstReply;
+    return needs_slot ? Arrival::kBroken : Arrival::kNew;
+  }
   std::shared_ptr<Connection> connection;
   FrameHeader reply;
   std::vector<std::byte> body;
@@ -74,11 +79,21 @@ void Session::SetWaiting(const FrameHeader& request, RequestId waits_as) {
   if (slot.in_progress && slot.sequence == request.sequence) slot.waits_as = waits_as;
 }
 
-RequestId Session::WaitsAs(std::uint32_t index, std::uint32_t sequence) const {
+bool Session::IsCancelled(const FrameHeader& request) const {
+  if (request.slot == protocol::kNoSlot) return false;
   const std::lock_guard lock(mutex_);
-  if (index >= slots_.size()) return RequestId{};
-  const Slot& slot = slots_[index];
-  return slot.in_progress && slot.sequence == sequence ? slot.waits_as : RequestId{};
+  return slots_[request.slot].cancelled == request.sequence;
+}
+
+RequestId Session::Cancel(std::uint32_t index, std::uint32_t sequence) {
+  if (index >= protocol::kMaxSlots) return RequestId{};
+  const std::lock_guard lock(mutex_);
+  if (index >= slots_.size()) slots_.resize(index + 1);
+  Slot& slot = slots_[index];
+  const bool is_current = slot.in_progress && slot.sequence == sequence;
+  const bool is_next = !slot.in_progress && slot.sequence + 1 == sequence;
+  if (is_current || is_next) slot.cancelled = sequence;
+  return is_current ? slot.waits_as : RequestId{};
 }
 
 void Session::Notify(protocol::Operation notice, std::span<const std::byte> body) {

@@ -43,9 +43,12 @@ class Session {
   void Complete(const protocol::FrameHeader& request, int error, Epoch epoch, std::span<const std::byte> body,
                 std::span<const std::byte> data);
 
-  // A request that waits in the arbiter, for Cancel: none any more, or the id under which it waits.
+  // For CANCEL, which may come at any time, before its request too. An operation names the id under which it is about to
+  // wait, asks the arbiter, and then looks whether it was cancelled meanwhile: nobody else could withdraw it.
   void SetWaiting(const protocol::FrameHeader& request, RequestId waits_as);
-  RequestId WaitsAs(std::uint32_t slot, std::uint32_t sequence) const;
+  bool IsCancelled(const protocol::FrameHeader& request) const;
+  // Gives the id under which the request waits or is about to; none if it does not (yet).
+  RequestId Cancel(std::uint32_t slot, std::uint32_t sequence);
 
   void Notify(protocol::Operation notice, std::span<const std::byte> body);
 
@@ -68,6 +71,7 @@ class Session {
     bool in_progress = false;
     bool has_reply = false;
     RequestId waits_as{};
+    std::uint32_t cancelled = 0;  // the last sequence that was; 0: none
     protocol::FrameHeader reply;
     std::vector<std::byte> body;
   };

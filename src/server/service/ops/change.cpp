@@ -41,10 +41,15 @@ class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
     wish_.request = service_.coordinator().NewRequest();
     wish_.targets = std::move(*targets);
     wish_.wait_until = service_.clock().Now();
-    call_.session()->SetWaiting(call_.request(), wish_.request);
+    const auto session = call_.session();
+    const protocol::FrameHeader request = call_.request();
+    const RequestId waits_as = wish_.request;
+    session->SetWaiting(request, waits_as);
     auto answer = service_.coordinator().Change(
         wish_, [self = shared_from_this()](Coordinator::Answer& later) { self->GoOn(later); });
-    if (answer) Act(*answer);
+    if (answer) return Act(*answer);
+    // From here on another thread may be in GoOn, and the call answered.
+    if (session->IsCancelled(request)) service_.coordinator().Withdraw(waits_as);
   }
 
   // It had to wait: the names may have changed meanwhile.

@@ -40,12 +40,15 @@ void Lock(Service& service, Call call, const protocol::LockRequest& wish, std::s
   file->shared->locks.store(true, std::memory_order_release);
   const LockWish asked{service.coordinator().NewRequest(), wish.handle, kind, TypeOf(wish.mode), wish.owner, range,
                        wish.wait, wish.pid};
-  call.session()->SetWaiting(call.request(), asked.request);
+  const auto session = call.session();
+  const protocol::FrameHeader request = call.request();
+  session->SetWaiting(request, asked.request);
   const auto waiting = std::make_shared<Call>(std::move(call));
   service.coordinator().Lock(asked, [waiting, file](Coordinator::Answer& answer) {
     if (answer.error != 0) return waiting->Fail(answer.error);
     waiting->Answer(protocol::LockReply{file->shared->ChangesByOthers(file->session)});
   });
+  if (session->IsCancelled(request)) service.coordinator().Withdraw(asked.request);
 }
 
 void Getlk(Service& service, Call call, const protocol::GetlkRequest& wish, std::span<const std::byte>) {

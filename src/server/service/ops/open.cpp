@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "server/service/ops/change.h"
@@ -10,6 +11,9 @@
 
 namespace baton::server::ops {
 namespace {
+
+// A program that waits longer is better told; and the sum with the clock must not overflow.
+constexpr Duration kMostClaimWait = std::chrono::hours(1);
 
 // What an OPEN and the second half of a CREATE have in common.
 struct Opening {
@@ -79,7 +83,7 @@ void AskForHandle(Service& service, Call call, const Opening& opening, std::shar
   wish.reads = (opening.flags & O_ACCMODE) != O_WRONLY;
   wish.writes = writes;
   wish.mode = service.ClaimModeFor(*policy);
-  wish.wait_until = service.clock().Now() + opening.claim_wait;
+  wish.wait_until = service.clock().Now() + std::clamp(opening.claim_wait, Duration::zero(), kMostClaimWait);
   wish.path = store_file->Path();
 
   const auto file = std::make_shared<OpenFile>();
@@ -91,12 +95,15 @@ void AskForHandle(Service& service, Call call, const Opening& opening, std::shar
   file->path = wish.path;
   file->shared = service.coordinator().shared_files().For(wish.file);
   file->file = std::move(store_file);
-  call.session()->SetWaiting(call.request(), wish.request);
+  const auto session = call.session();
+  const protocol::FrameHeader request = call.request();
+  session->SetWaiting(request, wish.request);
   const auto waiting = std::make_shared<Call>(std::move(call));
   service.coordinator().Open(wish, file, [&service, waiting, opening, file](Coordinator::Answer& answer) {
     if (answer.error != 0) return waiting->Fail(answer.error);
     Granted(service, *waiting, opening, file);
   });
+  if (session->IsCancelled(request)) service.coordinator().Withdraw(wish.request);
 }
 
 void OpenExisting(Service& service, Call call, const Opening& opening) {

@@ -15,7 +15,7 @@ void Bye(Service& service, Call call, const protocol::Nothing&, std::span<const 
 }
 
 void Cancel(Service& service, Call call, const protocol::CancelRequest& wish, std::span<const std::byte>) {
-  const RequestId waits_as = call.session()->WaitsAs(wish.slot, wish.sequence);
+  const RequestId waits_as = call.session()->Cancel(wish.slot, wish.sequence);
   call.AnswerDone();
   if (waits_as != RequestId{}) service.coordinator().Withdraw(waits_as);
 }
