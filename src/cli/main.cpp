@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/state_dir.h"
+#include "base/text.h"
 #include "base/version.h"
 #include "cli/exit_codes.h"
 #include "cli/identity.h"
@@ -188,7 +189,11 @@ int Main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    std::cerr << "baton: " << error.what() << "; baton --help says how\n";
+    const std::vector<std::string> unknown = app.remaining();
+    const bool no_such_command = app.get_subcommands().empty() && !unknown.empty();
+    const std::string what =
+        no_such_command ? "there is no command \"" + Printable(unknown.front()) + "\"" : error.what();
+    std::cerr << "baton: " << what << "; baton --help says how\n";
     return kUsage;
   }
   a.query.state_dir = a.state_dir.empty() ? DefaultStateDir() : std::filesystem::path(a.state_dir);
