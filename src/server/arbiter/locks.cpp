@@ -30,6 +30,11 @@ void Arbiter::On(const LockWish& event) {
     ForgetWait(event.request);
     return;
   }
+  if (IsFenced(handle)) {  // with the silent session in its way, which held something of its own incarnation
+    ForgetWait(event.request);
+    Push(Refused{event.request, ESTALE, std::nullopt});
+    return;
+  }
   files_.at(key).waiters.push_back(event.request);
   if (event.kind == LockKind::kRecord) wait_graph_.Add(event.request, files_.at(key).records, wait.lock);
 }
@@ -47,7 +52,8 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
   if (wait.wish.kind == LockKind::kFlock) {
     const FlockAnswer answer = table.SetFlock(wait.lock);
     conflict = answer.conflict;
-    if (answer.released) touched_.insert(wait.file);
+    // A grant may be in the way of whoever waits: of a silent session (S2).
+    if (answer.released || conflict == nullptr) touched_.insert(wait.file);
   } else {
     conflict = table.Conflict(wait.lock);
     if (conflict == nullptr) {

@@ -135,6 +135,8 @@ void Arbiter::Grant(const OpenWish& wish) {
       EndReservedClaim(file, guid);
     }
   }
+  // What a silent session gets is in others' way as what it had: they may end it (rule S2).
+  if (sessions_.at(wish.who.session).state == SessionState::kSilent) retry_ = true;
   Push(OpenGranted{wish.request, id, gate, epoch});
 }
 
