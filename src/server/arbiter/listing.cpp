@@ -16,6 +16,15 @@ std::vector<SessionInfo> Arbiter::ListSessions() const {
 
 std::vector<InstanceInfo> Arbiter::ListInstances() const {
   std::vector<InstanceInfo> list;
+  std::map<Guid, std::uint64_t> locks;
+  for (const auto& [key, file] : files_) {
+    for (const LockTable* table : {&file.records, &file.flocks}) {
+      if (table->empty()) continue;
+      for (const Lock& lock : table->List()) {
+        if (lock.instance && !lock.owner.IsReservation()) ++locks[*lock.instance];
+      }
+    }
+  }
   for (const auto& [guid, instance] : instances_) {
     InstanceInfo info;
     info.record = instance.record;
@@ -24,14 +33,8 @@ std::vector<InstanceInfo> Arbiter::ListInstances() const {
     for (const Life& life : instance.lives) {
       info.handles += life.handles.size();
       if (!instance.takeover && IsBound(instance, life)) info.state = "live";
-      for (HandleId id : life.handles) {
-        const File& file = files_.at(handles_.at(id).file);
-        if (file.records.empty() && file.flocks.empty()) continue;
-        for (const LockTable* table : {&file.records, &file.flocks}) {
-          for (const Lock& lock : table->List()) info.locks += lock.handle == id;
-        }
-      }
     }
+    if (const auto at = locks.find(guid); at != locks.end()) info.locks = at->second;
     list.push_back(std::move(info));
   }
   return list;

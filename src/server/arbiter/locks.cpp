@@ -121,6 +121,7 @@ void Arbiter::ForgetWait(RequestId id) {
 
 void Arbiter::RefuseWaitsOf(HandleId handle, int error) {
   const FileKey key = handles_.at(handle).file;
+  if (files_.at(key).waiters.empty()) return;
   const std::list<RequestId> waiting = files_.at(key).waiters;
   for (RequestId id : waiting) {
     if (lock_waits_.at(id).wish.handle != handle) continue;

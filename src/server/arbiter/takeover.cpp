@@ -108,10 +108,11 @@ void Arbiter::StartDraining(Instance& instance) {
 void Arbiter::FenceLife(Instance& instance, Life& life, const std::string& to_node, std::vector<GateId>& gates) {
   life.fencing = true;
   std::vector<HandleId> shared;  // handles of others in an inode of the kernel that the fenced incarnation used, too
+  std::set<std::pair<FileKey, SessionId>> seen;
   for (HandleId id : life.handles) {
     RefuseWaitsOf(id, ESTALE);
     const Handle& handle = handles_.at(id);
-    if (!handle.writes) continue;
+    if (!handle.writes || !seen.emplace(handle.file, handle.session).second) continue;
     for (HandleId other_id : files_.at(handle.file).handles) {
       const Handle& other = handles_.at(other_id);
       if (other.session == handle.session && !(other.guid == handle.guid && other.epoch == handle.epoch)) {
