@@ -82,10 +82,9 @@ Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& fi
   const bool exclusive = claims && wish.mode == ClaimMode::kExclusive;
   // Whoever could stand against a claim was dealt with when the instance first got it.
   const bool has_claim = file.claim && file.claim->guid == guid && file.claim->mode >= wish.mode;
-  if (Verdict own = JudgeOwnElsewhere(wish.who, file); own.kind != Verdict::kGrant) return own;
-  if (!claims || has_claim) return {};
   Verdict demote{.kind = Verdict::kDemote};
   bool drains = false;
+  if (!claims || has_claim) return JudgeOwnElsewhere(wish.who, file);
   for (HandleId id : file.handles) {
     const Handle& handle = handles_.at(id);
     drains |= handle.demoted && handle.draining;
@@ -97,6 +96,8 @@ Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& fi
     if (handle.guid || options_.strict) return InTheWay(id, wish.who);
     demote.handles.push_back(id);
   }
+  // Nobody is revoked for an open that somebody else stands against (rule T2).
+  if (Verdict own = JudgeOwnElsewhere(wish.who, file); own.kind != Verdict::kGrant) return own;
   if (!demote.handles.empty()) return demote;
   return {.kind = drains ? Verdict::kWait : Verdict::kGrant};
 }
