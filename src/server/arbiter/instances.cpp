@@ -142,6 +142,7 @@ std::pair<GateId, Epoch> Arbiter::Enlist(const Requester& who) {
   if (!who.instance) return {session.anonymous_gate, Epoch{}};
   Instance& instance = instances_.at(who.instance->guid);
   Life& life = const_cast<Life&>(*LifeOn(instance, session.node));
+  if (!IsBound(instance, life)) retry_ = true;  // wishes of other nodes and owners that wait are judged anew
   GateId& gate = life.gates[session.id];
   if (gate == GateId{}) gate = GateId{++last_gate_};
   session.instances.insert(who.instance->guid);
@@ -179,6 +180,11 @@ int Arbiter::Forget(const Guid& guid) {
   }
   instances_.erase(at);
   return 0;
+}
+
+std::optional<InstanceRecord> Arbiter::RecordOf(const Guid& guid) const {
+  const Instance* instance = FindInstance(guid);
+  return instance == nullptr ? std::nullopt : std::optional(instance->record);
 }
 
 std::optional<InstanceRecord> Arbiter::ResetVersion(const Guid& guid) {
