@@ -70,8 +70,9 @@ Arbiter::Verdict Arbiter::JudgeOwnElsewhere(const Requester& who, const File& fi
     drains |= handle.draining;
     if (!handle.revoked) revoke.handles.push_back(id);
   }
+  if (drains) return {.kind = Verdict::kWait};  // whoever came meanwhile has his turn after that
   if (!revoke.handles.empty()) return revoke;
-  return {.kind = drains ? Verdict::kWait : Verdict::kGrant};
+  return {};
 }
 
 Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& file) const {
@@ -96,10 +97,11 @@ Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& fi
     if (handle.guid || options_.strict) return InTheWay(id, wish.who);
     demote.handles.push_back(id);
   }
+  if (drains) return {.kind = Verdict::kWait};
   // Nobody is revoked for an open that somebody else stands against (rule T2).
   if (Verdict own = JudgeOwnElsewhere(wish.who, file); own.kind != Verdict::kGrant) return own;
   if (!demote.handles.empty()) return demote;
-  return {.kind = drains ? Verdict::kWait : Verdict::kGrant};
+  return {};
 }
 
 bool Arbiter::IsFenced(const Handle& handle) const {
