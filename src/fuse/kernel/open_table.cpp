@@ -1,7 +1,7 @@
 #include "fuse/kernel/open_table.h"
 
 #include <algorithm>
-#include <unordered_set>
+#include <utility>
 
 #include "base/check.h"
 
@@ -10,7 +10,8 @@ namespace baton {
 std::uint64_t OpenTable::Add(std::shared_ptr<Open> open) {
   Open* const key = open.get();
   std::lock_guard lock(mutex_);
-  if (IsGone(*open)) open->dead = true;
+  const bool revoked = open->generation == revoked_generation_ && revoked_.erase(open->handle) > 0;
+  if (revoked || IsGone(*open)) open->dead = true;
   opens_.emplace(key, std::move(open));
   return reinterpret_cast<std::uint64_t>(key);
 }
@@ -61,7 +62,19 @@ bool OpenTable::IsGone(const Open& open) const {
 std::vector<std::shared_ptr<Open>> OpenTable::KillHandles(client::Generation generation,
                                                           std::span<const HandleId> handles) {
   const std::unordered_set<HandleId> named(handles.begin(), handles.end());
-  return Kill([&](const Open& open) { return open.generation == generation && named.contains(open.handle); });
+  std::unordered_set<HandleId> unknown = named;
+  std::vector<std::shared_ptr<Open>> killed;
+  std::lock_guard lock(mutex_);
+  for (const auto& [key, open] : opens_) {
+    if (open->generation != generation || !named.contains(open->handle)) continue;
+    unknown.erase(open->handle);
+    if (!open->dead.exchange(true)) killed.push_back(open);
+  }
+  if (std::exchange(revoked_generation_, generation) != generation || revoked_.size() > kMostRevoked) {
+    revoked_.clear();
+  }
+  revoked_.merge(unknown);
+  return killed;
 }
 
 std::vector<std::shared_ptr<Open>> OpenTable::KillSessionsBefore(client::Generation generation) {

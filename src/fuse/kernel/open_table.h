@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/guid.h"
@@ -45,6 +46,8 @@ struct Open : std::enable_shared_from_this<Open> {
   void NotePages() {
     if (!pages_set.exchange(true)) inode->SetPages(pages);
   }
+  // The page cache would keep appended data where the kernel thinks that the end is (rule O7).
+  bool Uncached() const { return (flags & (O_DIRECT | O_APPEND)) != 0; }
   bool Writable() const { return (flags & O_ACCMODE) != O_RDONLY; }
 };
 
@@ -57,8 +60,9 @@ class OpenTable {
   static std::shared_ptr<Open> Get(std::uint64_t number);
   std::shared_ptr<Open> Remove(std::uint64_t number);
 
-  // These mark what they return dead; what was dead before is not returned.
-  // Every open of the incarnation, and of earlier ones with this guid.
+  // These mark what they return dead; what was dead before is not returned. What is told of a handle before
+  // its open is added counts too: the notice may overtake the grant. Every open of the incarnation, and of
+  // earlier ones with this guid.
   std::vector<std::shared_ptr<Open>> KillIncarnation(const Guid& guid, Epoch epoch);
   std::vector<std::shared_ptr<Open>> KillHandles(client::Generation generation,
                                                  std::span<const HandleId> handles);
@@ -76,6 +80,9 @@ class OpenTable {
   std::unordered_map<Open*, std::shared_ptr<Open>> opens_;
   std::map<Guid, Epoch> fenced_;  // of each instance the last one
   client::Generation oldest_live_{};
+  static constexpr std::size_t kMostRevoked = 4096;  // most of them were on their way out and never come
+  std::unordered_set<HandleId> revoked_;  // of revoked_generation_, not in the table when it was told
+  client::Generation revoked_generation_{};
 };
 
 }  // namespace baton

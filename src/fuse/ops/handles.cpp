@@ -12,8 +12,7 @@ void CloseHandle(Mount& mount, HandleId handle, client::Generation generation) {
 }
 
 void FillOpenFlags(const baton::Open& open, fuse_file_info& info) {
-  // The page cache would keep appended data where the kernel thinks that the end is (rule O7).
-  info.direct_io = (open.flags & (O_DIRECT | O_APPEND)) != 0;
+  info.direct_io = open.Uncached();
   info.keep_cache = open.inode->Pages() == open.pages;
 }
 

@@ -6,10 +6,13 @@ namespace baton::ops {
 void Init(void* mount, fuse_conn_info* connection) {
   constexpr unsigned kWanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
                                FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-                               FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_IOCTL_DIR;
+                               FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_IOCTL_DIR;
   // Splice would copy a WRITE's data once more; the writeback cache believes its own size and time (rule C3).
+  // Without AUTO_INVAL_DATA a cached read asks nobody; without EXPLICIT_INVAL_DATA a size that another node
+  // changed drops the pages, or a reader at the end would get the zeros behind it in the last page (rule C2).
   constexpr unsigned kUnwanted = FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-                                 FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA;
+                                 FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA |
+                                 FUSE_CAP_EXPLICIT_INVAL_DATA;
   connection->want = (connection->want | (kWanted & connection->capable)) & ~kUnwanted;
   connection->max_write = protocol::kMaxDataSize;
   connection->max_readahead = protocol::kMaxDataSize;

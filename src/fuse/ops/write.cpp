@@ -13,8 +13,12 @@ using WriteAnswer = client::Answer<Operation::kWrite>;
 void DropPagesThenReply(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
                         const protocol::WriteReply& written) {
   mount.notifier.Post([&mount, reply = std::move(reply), open, written]() mutable {
+    // Through the page cache, in append mode since fcntl(2) only: the write may hold its page until it is
+    // answered.
+    const bool through_cache = !open->Uncached();
+    if (through_cache) reply.Written(written.written);
     mount.InvalidatePages(*open->inode);
-    reply.Written(written.written);
+    if (!through_cache) reply.Written(written.written);
   });
 }
 
@@ -46,7 +50,7 @@ void Write(fuse_req_t request, fuse_ino_t number, const char* data, std::size_t 
   const protocol::WriteRequest write{.handle = open->handle,
                                      .offset = static_cast<std::uint64_t>(offset),
                                      .cached = cached,
-                                     .append = !cached && (open->flags & O_APPEND) != 0};
+                                     .append = !cached && (info->flags & O_APPEND) != 0};
   client::CallOptions<Operation::kWrite> call;
   call.generation = open->generation;
   call.data = {std::as_bytes(std::span(data, size)), CurrentRequestBuffer::TakeOver()};

@@ -189,5 +189,16 @@ TEST_F(Tables, AnOpenNotesItsPagesOnce) {  // C1
   EXPECT_EQ(inode->Pages(), other_size);
 }
 
+TEST_F(Tables, RevokedBeforeItsOpenIsKnown) {  // C3: the notice overtook the grant
+  const auto inode = Look('a');
+  const HandleId coming{next_handle_};
+  EXPECT_TRUE(opens_.KillHandles(client::Generation{1}, std::array{coming}).empty());
+  EXPECT_TRUE(OpenOf(inode, 0, mine_)->dead);
+  EXPECT_FALSE(OpenOf(inode, 0, mine_)->dead);
+  const HandleId of_another_session{next_handle_};
+  EXPECT_TRUE(opens_.KillHandles(client::Generation{1}, std::array{of_another_session}).empty());
+  EXPECT_FALSE(OpenOf(inode, 0, mine_, 2)->dead);
+}
+
 }  // namespace
 }  // namespace baton
