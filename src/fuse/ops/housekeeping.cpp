@@ -23,12 +23,25 @@ void Housekeeping::Stop() {
     wake_.notify_all();
   }
   if (thread_.joinable()) thread_.join();
+  // Requests of the kernel may hang on it: none may be left when the session with the kernel goes.
+  std::multimap<Instant, UniqueFunction<void()>> left;
+  {
+    std::lock_guard lock(mutex_);
+    left.swap(due_);
+  }
+  for (auto& [due, then] : left) then();
 }
 
 void Housekeeping::After(Duration delay, UniqueFunction<void()> then) {
-  std::lock_guard lock(mutex_);
-  due_.emplace(clock_.Now() + delay, std::move(then));
-  wake_.notify_all();
+  {
+    std::lock_guard lock(mutex_);
+    if (!stopping_) {
+      due_.emplace(clock_.Now() + delay, std::move(then));
+      wake_.notify_all();
+      return;
+    }
+  }
+  then();
 }
 
 void Housekeeping::Hurry() {

@@ -28,10 +28,10 @@ class Housekeeping {
   Housekeeping& operator=(const Housekeeping&) = delete;
 
   void Start(Duties duties);
-  // What was not due yet is dropped.
+  // What was not due yet is done now.
   void Stop();
 
-  // Any thread.
+  // Any thread. After Stop it is done at once, by the caller.
   void After(Duration delay, UniqueFunction<void()> then);
   // The next tick is a fast one.
   void Hurry();
