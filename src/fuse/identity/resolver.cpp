@@ -306,12 +306,16 @@ void IdentityResolver::Pin(const ProcessKey& process, const Guid& guid, Epoch ep
 void IdentityResolver::Pin(pid_t pid, const Guid& guid, Epoch epoch) {
   impl_->Pin(pid, guid, epoch);
 }
-void IdentityResolver::Fence(const Guid& guid, Epoch epoch, std::optional<InstanceVersion> version,
-                             Instant acked_at) {
-  impl_->Fence({{guid, epoch, version}}, acked_at);
+IdentityResolver::Fences IdentityResolver::PutInForce(const Guid& guid, Epoch epoch,
+                                                      std::optional<InstanceVersion> version,
+                                                      Instant acked_at) {
+  return impl_->PutInForce({{guid, epoch, version}}, acked_at);
 }
-void IdentityResolver::FenceAll(Instant now) {
-  impl_->FenceAll(now);
+IdentityResolver::Fences IdentityResolver::PutAllInForce(Instant now) {
+  return impl_->PutAllInForce(now);
+}
+void IdentityResolver::ScanForMembers(const Fences& fences) {
+  impl_->ScanForMembers(fences);
 }
 std::vector<std::pair<Guid, Epoch>> IdentityResolver::Sweep() {
   return impl_->Sweep();

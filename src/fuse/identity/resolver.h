@@ -2,8 +2,10 @@
 // T7). It does not decide opens, does not speak to the server and knows nothing of libfuse.
 //
 // Threads: every function may be called from any thread. TryResolve and Observe read /proc/TID/stat or comm,
-// never anything that waits for another process. Resolve, Register, Fence, FenceAll and Sweep may wait for a
-// target's mmap lock: never call them on a thread that must answer READ or WRITE (rule I6).
+// never anything that waits for another process; nor do PutInForce and PutAllInForce. Resolve, Register,
+// ScanForMembers, Fence, FenceAll and Sweep may wait for a target's mmap lock, for as long as it pleases:
+// never call them on a thread that must answer READ or WRITE (rule I6), and let no other process's request
+// wait.
 //
 // Lock order: the sweep's mutex (taken by Sweep alone) is outermost; those of the process table, the registry
 // and the epoch book are leaves, no two of them held together, each held for look-ups only, never over a read
@@ -89,12 +91,21 @@ class IdentityResolver {
   // same id.
   void Pin(pid_t pid, const Guid& guid, Epoch epoch);
 
-  // This node acknowledges the fence of `epoch` at `acked_at`. In force before the scan for double-forked
-  // children begins, and when this returns. A fence of an epoch not above one already fenced changes nothing.
-  // `version` is the fenced incarnation's.
-  void Fence(const Guid& guid, Epoch epoch, std::optional<InstanceVersion> version, Instant acked_at);
+  // Fences that have come in force and wait for their scan.
+  using Fences = std::vector<std::pair<Guid, Epoch>>;
+  // This node acknowledges the fence of `epoch` at `acked_at`: in force when this returns, and it waits for
+  // nobody. A fence of an epoch not above one already fenced changes nothing. `version` is the fenced
+  // incarnation's.
+  Fences PutInForce(const Guid& guid, Epoch epoch, std::optional<InstanceVersion> version, Instant acked_at);
   // The session was lost: every incarnation of this node is fenced.
-  void FenceAll(Instant now);
+  Fences PutAllInForce(Instant now);
+  // Looks for the members among the processes, for their children that were double-forked. Until it has
+  // ended every orphan that carries the id is old.
+  void ScanForMembers(const Fences& fences);
+  void Fence(const Guid& guid, Epoch epoch, std::optional<InstanceVersion> version, Instant acked_at) {
+    ScanForMembers(PutInForce(guid, epoch, version, acked_at));
+  }
+  void FenceAll(Instant now) { ScanForMembers(PutAllInForce(now)); }
 
   // Call each second: forgets processes that are gone. Returns the incarnations, fenced ones left out, that
   // were pinned here and of which no living process is left (rule T3); each once.

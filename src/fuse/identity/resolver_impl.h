@@ -28,8 +28,9 @@ class IdentityResolver::Impl {
   std::optional<Registration> RegistrationOf(pid_t tid) const;
   void Pin(const ProcessKey& process, const Guid& guid, Epoch epoch);
   void Pin(pid_t pid, const Guid& guid, Epoch epoch);
-  void Fence(const std::vector<EpochBook::Incarnation>& fenced, Instant acked_at);
-  void FenceAll(Instant now) { Fence(book_.Unfenced(), now); }
+  Fences PutInForce(const std::vector<EpochBook::Incarnation>& fenced, Instant acked_at);
+  Fences PutAllInForce(Instant now) { return PutInForce(book_.Unfenced(), now); }
+  void ScanForMembers(const Fences& fences);
   std::vector<std::pair<Guid, Epoch>> Sweep();
   Counters Count() const;
 

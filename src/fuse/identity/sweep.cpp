@@ -30,23 +30,28 @@ std::map<Guid, std::vector<ProcessKey>> IdentityResolver::Impl::Carriers(const s
   return carriers;
 }
 
-void IdentityResolver::Impl::Fence(const Incarnations& fenced, Instant acked_at) {
-  std::set<Guid> guids;
+IdentityResolver::Fences IdentityResolver::Impl::PutInForce(const Incarnations& fenced, Instant acked_at) {
+  Fences fences;
   Ticks tick = proc_.TickOf(acked_at);
   for (const EpochBook::Incarnation& each : fenced) {
-    if (book_.Fence(each, tick)) guids.insert(each.guid);
+    if (book_.Fence(each, tick)) fences.emplace_back(each.guid, each.epoch);
   }
+  return fences;
+}
+
+void IdentityResolver::Impl::ScanForMembers(const Fences& fences) {
   // Without a list of processes nothing can be said of any group: the scan stays open, every orphan is old.
-  if (guids.empty() || !proc_.ListProcesses()) return;
+  if (fences.empty() || !proc_.ListProcesses()) return;
+  std::set<Guid> guids;
+  for (const auto& [guid, epoch] : fences) guids.insert(guid);
   std::map<Guid, std::vector<ProcessKey>> carriers = Carriers(guids);
-  for (const EpochBook::Incarnation& each : fenced) {
-    if (!guids.contains(each.guid)) continue;
+  for (const auto& [guid, epoch] : fences) {
     std::set<CgroupId> groups;
-    for (const ProcessKey& carrier : carriers[each.guid]) {
+    for (const ProcessKey& carrier : carriers[guid]) {
       Result<CgroupId> group = proc_.ReadCgroup(carrier.tgid);
       if (group) groups.insert(std::move(*group));
     }
-    book_.EndScan(each.guid, each.epoch, groups);
+    book_.EndScan(guid, epoch, groups);
   }
 }
 

@@ -19,7 +19,8 @@ void Change(Mount& mount, KernelReply reply, std::shared_ptr<Inode> inode,
                        KernelReply to, Who caller) mutable {
                      request.caller = caller;
                      client::CallOptions<kOp> call;
-                     call.late = [&mount, inode](client::Answer<kOp>&&) {
+                     call.generation = caller.generation;
+                     call.late = [&mount, inode, ticket = caller.ticket](client::Answer<kOp>&&) {
                        mount.fates.Known(inode->FateKey());
                      };
                      mount.Call<kOp>(

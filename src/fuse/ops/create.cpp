@@ -50,10 +50,11 @@ void Answered(Mount& mount, Attempt attempt, const CreateAnswer& answer) {
 }
 
 client::CallOptions<Operation::kCreate> OptionsFor(Mount& mount, const std::shared_ptr<Inode>& directory,
-                                                   client::CallToken token) {
+                                                   const Who& caller, client::CallToken token) {
   client::CallOptions<Operation::kCreate> call;
   call.token = token;
-  call.late = [&mount, directory](CreateAnswer&& answer) {
+  call.generation = caller.generation;
+  call.late = [&mount, directory, ticket = caller.ticket](CreateAnswer&& answer) {
     if (answer.reply) CloseHandle(mount, answer.reply->handle, answer.generation);
     mount.fates.Known(directory->FateKey());
   };
@@ -77,7 +78,7 @@ void Send(Mount& mount, Attempt attempt) {
                                          mount.options.claim_wait,
                                          attempt.caller};
     KernelReply reply = std::move(attempt.reply);
-    auto call = OptionsFor(mount, attempt.directory, token);
+    auto call = OptionsFor(mount, attempt.directory, attempt.caller, token);
     mount.Call<Operation::kCreate>(
         std::move(reply), WaitKind::kClaim, create,
         [&mount, attempt = std::move(attempt)](KernelReply to, CreateAnswer&& answer) mutable {

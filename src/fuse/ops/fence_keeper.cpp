@@ -1,7 +1,13 @@
 #include "fuse/ops/fence_keeper.h"
 
+#include <future>
+#include <memory>
+#include <utility>
+
 namespace baton {
 namespace {
+
+constexpr std::chrono::seconds kScanLimit{2};
 
 void TellKernel(Mount& mount, const InodeTable::RetiredInode& retired) {
   fuse_session* const fuse = mount.kernel.Fuse();
@@ -38,55 +44,71 @@ void FenceKeeper::Apply(const protocol::Fence& fence, std::string_view to_node) 
   if (known && fence.acknowledged) return;
   in_force = std::max(in_force, fence.epoch);
   const Opens opens = mount_->opens.KillIncarnation(fence.guid, fence.epoch);
-  const std::size_t files = RetireInodesOf(opens);
+  const RetiredInodes retired = RetireInodesOf(opens);
   if (!known) {
     log::Warn(
         "instance {} lost this node{}{}: epoch {} is fenced, its {} opens of {} files here answer ESTALE",
-        ToString(fence.guid), to_node.empty() ? "" : " to ", to_node, Raw(fence.epoch), opens.size(), files);
+        ToString(fence.guid), to_node.empty() ? "" : " to ", to_node, Raw(fence.epoch), opens.size(),
+        retired.size());
   }
+  // Known since when it was acknowledged the first time: by an earlier run of this mount, or by another one
+  // here.
+  const Instant at = fence.acknowledged.value_or(mount_->clock.Now());
+  auto fences = mount_->identity.PutInForce(fence.guid, fence.epoch, fence.version, at);
+  Scan(std::move(fences), [mount = mount_, fence, at] {
+    mount->member_requests.WhenNone(
+        fence.guid, [mount, fence, at] { mount->session.AcknowledgeFence(fence.guid, fence.epoch, at); });
+  });
+  TellKernelOf(retired);
+}
+
+// The scan may wait for a process that lets nobody look at its memory; nobody else waits for that one.
+void FenceKeeper::Scan(IdentityResolver::Fences fences, UniqueFunction<void()> then) {
   mount_->BeginFence();
-  mount_->notifier.Post([mount = mount_, fence] {
-    // Known since when it was acknowledged the first time: by an earlier run of this mount, or by another one
-    // here.
-    const Instant at = fence.acknowledged.value_or(mount->clock.Now());
-    mount->identity.Fence(fence.guid, fence.epoch, fence.version, at);
+  auto ended = std::make_shared<std::promise<void>>();
+  mount_->scan_pool.Post([mount = mount_, fences = std::move(fences), ended] {
+    mount->identity.ScanForMembers(fences);
+    ended->set_value();
+  });
+  mount_->fence_pool.Post([mount = mount_, then = std::move(then), end = ended->get_future()]() mutable {
+    if (end.wait_for(kScanLimit) != std::future_status::ready) {
+      log::Warn("cannot look at all processes of this node; until then no daemon is taken for a new one");
+    }
     mount->EndFence();
-    if (!fence.acknowledged) mount->session.AcknowledgeFence(fence.guid, fence.epoch, at);
+    then();
   });
 }
 
 void FenceKeeper::OnRevoked(const protocol::RevokedNotice& notice) {
   const Opens opens = mount_->opens.KillHandles(mount_->session.CurrentGeneration(), notice.handles);
-  const std::size_t files = RetireInodesOf(opens);
+  const RetiredInodes retired = RetireInodesOf(opens);
   log::Warn("batond revoked {} opens of {} files: another instance has them now; they answer ESTALE",
-            opens.size(), files);
+            opens.size(), retired.size());
+  TellKernelOf(retired);
 }
 
 void FenceKeeper::OnSessionLost() {
   const Opens opens = mount_->opens.KillSessionsBefore(mount_->session.CurrentGeneration());
-  const std::size_t files = RetireInodesOf(opens);
+  const RetiredInodes retired = RetireInodesOf(opens);
   log::Error(
       "batond has forgotten this mount's session: its {} opens of {} files answer ESTALE; programs must open "
       "again",
-      opens.size(), files);
-  const Instant now = mount_->clock.Now();
-  mount_->BeginFence();
-  mount_->notifier.Post([mount = mount_, now] {
-    mount->identity.FenceAll(now);
-    mount->EndFence();
-  });
+      opens.size(), retired.size());
+  Scan(mount_->identity.PutAllInForce(mount_->clock.Now()), [] {});
+  TellKernelOf(retired);
 }
 
-std::size_t FenceKeeper::RetireInodesOf(const Opens& opens) {
+FenceKeeper::RetiredInodes FenceKeeper::RetireInodesOf(const Opens& opens) {
   std::vector<std::shared_ptr<Inode>> inodes;
   inodes.reserve(opens.size());
   for (const auto& open : opens) inodes.push_back(open->inode);
-  auto retired = mount_->inodes.Retire(inodes);
-  const std::size_t count = retired.size();
-  for (auto& inode : retired) {
-    mount_->notifier.Post([mount = mount_, inode = std::move(inode)] { TellKernel(*mount, inode); });
+  return mount_->inodes.Retire(inodes);
+}
+
+void FenceKeeper::TellKernelOf(const RetiredInodes& retired) {
+  for (const auto& inode : retired) {
+    mount_->retire_pool.Post([mount = mount_, inode] { TellKernel(*mount, inode); });
   }
-  return count;
 }
 
 }  // namespace baton

@@ -1,7 +1,8 @@
 // FenceKeeper: puts fences in force on this node, in the one order that is safe (rules T6, T7, C3): the opens
-// are dead and their inodes retired; then the processes are known as old; then batond hears that the node
-// acknowledges; the kernel is told meanwhile, which makes it send dirty pages that all are refused. The first
-// step is done before the call returns, the rest on the notifier's threads.
+// are dead and their inodes retired; then the processes are known as old; then, when no request is under way
+// any more that was judged before, batond hears that the node acknowledges. The kernel is told meanwhile,
+// which makes it send dirty pages that all are refused. The first two steps are done before the call returns,
+// the rest on threads that may wait.
 //
 // It is the session's listener: calls come from the transport's thread and do not block.
 #pragma once
@@ -28,10 +29,14 @@ class FenceKeeper final : public client::SessionListener {
 
  private:
   using Opens = std::vector<std::shared_ptr<Open>>;
+  using RetiredInodes = std::vector<InodeTable::RetiredInode>;
 
   void Apply(const protocol::Fence& fence, std::string_view to_node);
-  // The opens' inodes get out of use; returns how many they were.
-  std::size_t RetireInodesOf(const Opens& opens);
+  // `then` runs when the scan has ended, or has taken too long.
+  void Scan(IdentityResolver::Fences fences, UniqueFunction<void()> then);
+  // The opens' inodes get out of use.
+  RetiredInodes RetireInodesOf(const Opens& opens);
+  void TellKernelOf(const RetiredInodes& retired);
 
   Mount* mount_ = nullptr;
   std::map<Guid, Epoch> in_force_;  // of the transport's thread

@@ -6,22 +6,6 @@
 #include "fuse/ops/convert.h"
 
 namespace baton {
-namespace {
-
-// A handle of a living ancestor without an instance, a shell's redirection, is no stranger's (rule I7).
-std::vector<std::int32_t> AncestorsOf(const ProcReader& proc, pid_t pid) {
-  constexpr std::size_t kMost = 32;
-  std::vector<std::int32_t> ancestors;
-  while (ancestors.size() < kMost) {
-    const Result<TaskStat> stat = proc.ReadStat(pid);
-    if (!stat || stat->ppid <= 0) break;
-    pid = stat->ppid;
-    ancestors.push_back(pid);
-  }
-  return ancestors;
-}
-
-}  // namespace
 
 Mount::Mount(const MountOptions& mount_options, const Clock& boot_clock, const ProcReader& proc_reader,
              client::Session& client_session, IdentityResolver& resolver, InodeTable& inode_table,
@@ -33,6 +17,7 @@ Mount::Mount(const MountOptions& mount_options, const Clock& boot_clock, const P
       identity(resolver),
       inodes(inode_table),
       opens(open_table),
+      ancestors(proc, clock),
       pending(session, proc, opens, fates),
       housekeeping(clock),
       refusals(clock) {}
@@ -67,7 +52,7 @@ Who Mount::Looker(const KernelReply& reply) const {
   return caller;
 }
 
-int Mount::Identify(Purpose purpose, const Resolution& resolution, Who& caller) const {
+int Mount::Identify(Purpose purpose, const Resolution& resolution, Who& caller) {
   using Kind = Resolution::Kind;
   const bool writes = purpose == Purpose::kOpenWrite || purpose == Purpose::kChange;
   caller.pid = resolution.pid;
@@ -83,7 +68,9 @@ int Mount::Identify(Purpose purpose, const Resolution& resolution, Who& caller) 
                                        .epoch = member.epoch,
                                        .owner_uid = member.owner_uid,
                                        .may_take_over = member.may_take_over};
-      if (purpose == Purpose::kOpenWrite) caller.ancestors = AncestorsOf(proc, resolution.pid);
+      if (purpose == Purpose::kOpenWrite) {
+        caller.ancestors = ancestors.Of({resolution.pid, resolution.start});
+      }
       return 0;
     }
     case Kind::kFenced:
@@ -104,8 +91,22 @@ void Mount::PinCaller(const Who& caller, Epoch epoch) {
   identity.Pin({caller.pid, caller.start}, caller.member->guid, epoch);
 }
 
+Mount::Judged Mount::JudgeSlowly(pid_t tid) {
+  for (;;) {
+    WaitForFences();
+    const std::uint64_t fences = fences_begun_;
+    Judged judged{.generation = session.CurrentGeneration()};
+    judged.resolution = identity.Resolve(tid);
+    judged.ticket = member_requests.Begin();
+    // A fence that came while the process kept us waiting, before the ticket was there to hold it up, is
+    // missing from the verdict.
+    if (fences == fences_begun_) return judged;
+  }
+}
+
 void Mount::BeginFence() {
   ++fences_under_way_;
+  ++fences_begun_;
 }
 
 void Mount::EndFence() {

@@ -24,9 +24,12 @@
 #include "fuse/kernel/open_table.h"
 #include "fuse/kernel/options.h"
 #include "fuse/kernel/worker_pool.h"
+#include "fuse/ops/ancestor_cache.h"
 #include "fuse/ops/housekeeping.h"
+#include "fuse/ops/member_requests.h"
 #include "fuse/ops/pending.h"
 #include "fuse/ops/refusal_log.h"
+#include "fuse/ops/repeated_opens.h"
 #include "protocol/operations.h"
 
 namespace baton {
@@ -44,6 +47,9 @@ enum class Purpose {
 // A caller as requests carry it, and which process it is here.
 struct Who : protocol::Caller {
   Ticks start = 0;
+  // The session in which it was judged: a loss fences it, so the next session must not get the request.
+  client::Generation generation = client::kAnyGeneration;
+  std::shared_ptr<MemberRequests::Ticket> ticket;  // of a member; kept until the request's fate is known
 };
 
 class Mount {
@@ -67,17 +73,20 @@ class Mount {
         return then(std::move(reply), std::move(caller));
       }
     } else if (!FencesUnderWay()) {
-      if (auto resolution = identity.TryResolve(tid))
-        return Admit(std::move(reply), purpose, *resolution, then);
+      Judged judged{.ticket = member_requests.Begin(), .generation = session.CurrentGeneration()};
+      if (auto resolution = identity.TryResolve(tid)) {
+        judged.resolution = std::move(*resolution);
+        return Admit(std::move(reply), purpose, std::move(judged), then);
+      }
     }
     identity_pool.Post([this, reply = std::move(reply), purpose, then = std::move(then), tid]() mutable {
-      WaitForFences();
-      const Resolution resolution = identity.Resolve(tid);
+      // The kernel holds the directory's lock for a LOOKUP: it waits for nobody else's fence.
       if (purpose == Purpose::kLook) {
+        identity.Resolve(tid);
         Who caller = Looker(reply);
         return then(std::move(reply), std::move(caller));
       }
-      Admit(std::move(reply), purpose, resolution, then);
+      Admit(std::move(reply), purpose, JudgeSlowly(tid), then);
     });
   }
 
@@ -122,7 +131,8 @@ class Mount {
   // --- Fences
   // -------------------------------------------------------------------------------------------------------
 
-  // While one is being put in force no identity is taken from the cache. See fence_keeper.h.
+  // One has come in force, and its scan for members begins; until its end, or for a while, callers stand in
+  // line to be judged better. See fence_keeper.h.
   void BeginFence();
   void EndFence();
   bool FencesUnderWay() const { return fences_under_way_ > 0; }
@@ -149,20 +159,45 @@ class Mount {
   InodeTable& inodes;
   OpenTable& opens;
   client::FateTable fates;
+  MemberRequests member_requests;
+  RepeatedOpens repeated_opens;
+  AncestorCache ancestors;
   Pending pending;
   Housekeeping housekeeping;
   RefusalLog refusals;
   KernelSession kernel;
-  WorkerPool identity_pool{"identity", 64};
-  WorkerPool notifier{"notifier", 32};
+  // Each has one kind of work, for any of it may wait on the end of another kind: an invalidation of a name
+  // for the directory's lock, which the kernel holds until a CREATE is answered, which stands in line for a
+  // fence.
+  WorkerPool identity_pool{"identity", 512};
+  WorkerPool scan_pool{"scan", 32};      // for members at a fence: as Resolve, it may wait for a process
+  WorkerPool fence_pool{"fence", 8};     // their ends
+  WorkerPool retire_pool{"retire", 16};  // tells the kernel of retired inodes
+  WorkerPool notifier{"notifier", 32};   // tells it of changed pages
 
  private:
   static void OnInterrupt(fuse_req_t request, void* token);
 
+  struct Judged {
+    Resolution resolution{};
+    std::shared_ptr<MemberRequests::Ticket> ticket;
+    client::Generation generation{};
+  };
+
+  // Waits for the process, on the identity pool.
+  Judged JudgeSlowly(pid_t tid);
+
   template <class Then>
-  void Admit(KernelReply reply, Purpose purpose, const Resolution& resolution, Then& then) {
+  void Admit(KernelReply reply, Purpose purpose, Judged judged, Then& then) {
+    if (judged.resolution.kind == Resolution::Kind::kInstance) {
+      judged.ticket->IsOf(judged.resolution.member.guid);
+    } else {
+      judged.ticket.reset();
+    }
     Who caller = Looker(reply);
-    const int refusal = Identify(purpose, resolution, caller);
+    caller.generation = judged.generation;
+    caller.ticket = std::move(judged.ticket);
+    const int refusal = Identify(purpose, judged.resolution, caller);
     if (refusal != 0) {
       reply.Error(refusal);
       return;
@@ -170,9 +205,10 @@ class Mount {
     then(std::move(reply), std::move(caller));
   }
   // Puts the resolution into `caller`; or the errno with which to refuse.
-  int Identify(Purpose purpose, const Resolution& resolution, Who& caller) const;
+  int Identify(Purpose purpose, const Resolution& resolution, Who& caller);
 
   std::atomic<int> fences_under_way_ = 0;
+  std::atomic<std::uint64_t> fences_begun_ = 0;
   std::mutex fences_mutex_;
   std::condition_variable fences_done_;
 };

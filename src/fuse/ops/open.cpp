@@ -7,7 +7,8 @@ namespace baton::ops {
 namespace {
 
 using OpenAnswer = client::Answer<Operation::kOpen>;
-constexpr Duration kCloseLimit = std::chrono::seconds(1);  // rule O5: closes already begun
+constexpr Duration kCloseLimit = std::chrono::seconds(1);   // rule O5: closes already begun
+constexpr Duration kRepeatLimit = std::chrono::seconds(1);  // for the kernel to open once more after ESTALE
 
 struct Attempt {
   KernelReply reply;
@@ -39,17 +40,30 @@ void TryAgainAfterCloses(Mount& mount, Attempt attempt) {
   }
 }
 
+void Close(Mount& mount, const std::vector<RepeatedOpens::Held>& held) {
+  for (const auto& each : held) CloseHandle(mount, each.handle, each.generation);
+}
+
+void HoldForRepeat(Mount& mount, const baton::Open& open) {
+  mount.repeated_opens.Hold(
+      {.file = open.inode->FateKey(), .pid = open.pid, .handle = open.handle, .generation = open.generation});
+  mount.housekeeping.After(
+      kRepeatLimit, [&mount, handle = open.handle] { Close(mount, mount.repeated_opens.Take(handle)); });
+}
+
 void Grant(Mount& mount, Attempt attempt, const OpenAnswer& answer) {
   mount.PinCaller(attempt.caller, answer.epoch);
   auto open = MakeOpen(answer, attempt.caller, attempt.info.flags, attempt.inode);
   attempt.info.fh = mount.opens.Add(open);
-  // Retired meanwhile: the kernel repeats the open and finds the file's new inode (rule C3).
+  // Retired meanwhile: the kernel repeats the open and finds the file's new inode (rule C3). Its claim stays
+  // until then, or a waiting stranger would slip in between (rule T9).
   if (open->dead || attempt.inode->Retired()) {
     mount.opens.Remove(attempt.info.fh);
-    CloseHandle(mount, open->handle, open->generation);
+    HoldForRepeat(mount, *open);
     attempt.reply.Error(ESTALE);
     return;
   }
+  Close(mount, mount.repeated_opens.Take(attempt.inode->FateKey(), open->pid));
   FillOpenFlags(*open, attempt.info);
   if (!attempt.reply.Open(attempt.info)) {
     mount.opens.Remove(attempt.info.fh);
@@ -71,10 +85,11 @@ void Answered(Mount& mount, Attempt attempt, const OpenAnswer& answer) {
 }
 
 client::CallOptions<Operation::kOpen> OptionsFor(Mount& mount, const std::shared_ptr<Inode>& inode,
-                                                 client::CallToken token) {
+                                                 const Who& caller, client::CallToken token) {
   client::CallOptions<Operation::kOpen> call;
   call.token = token;
-  call.late = [&mount, inode](OpenAnswer&& answer) {
+  call.generation = caller.generation;
+  call.late = [&mount, inode, ticket = caller.ticket](OpenAnswer&& answer) {
     if (answer.reply) CloseHandle(mount, answer.reply->handle, answer.generation);
     mount.fates.Known(inode->FateKey());
   };
@@ -94,7 +109,7 @@ void Send(Mount& mount, Attempt attempt) {
     const protocol::OpenRequest open{attempt.inode->File(), static_cast<std::uint32_t>(attempt.info.flags),
                                      mount.options.claim_wait, attempt.caller};
     KernelReply reply = std::move(attempt.reply);
-    auto call = OptionsFor(mount, attempt.inode, token);
+    auto call = OptionsFor(mount, attempt.inode, attempt.caller, token);
     mount.Call<Operation::kOpen>(
         std::move(reply), WaitKind::kClaim, open,
         [&mount, attempt = std::move(attempt)](KernelReply to, OpenAnswer&& answer) mutable {

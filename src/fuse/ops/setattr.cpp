@@ -12,7 +12,9 @@ void Send(Mount& mount, KernelReply reply, protocol::SetattrRequest setattr, Who
   setattr.caller = caller;
   client::CallOptions<Operation::kSetattr> call;
   call.generation = generation;
-  call.late = [&mount, inode](SetattrAnswer&&) { mount.fates.Known(inode->FateKey()); };
+  call.late = [&mount, inode, ticket = caller.ticket](SetattrAnswer&&) {
+    mount.fates.Known(inode->FateKey());
+  };
   mount.Call<Operation::kSetattr>(
       std::move(reply), WaitKind::kPlain, setattr,
       [&mount, inode, caller = std::move(caller)](KernelReply to, SetattrAnswer&& answer) {
@@ -48,8 +50,8 @@ void Setattr(fuse_req_t request, fuse_ino_t number, struct stat* attributes, int
   }
   mount.WithCaller(std::move(reply), Purpose::kChange,
                    [&mount, inode, setattr = std::move(setattr)](KernelReply to, Who caller) mutable {
-                     Send(mount, std::move(to), std::move(setattr), std::move(caller), client::kAnyGeneration,
-                          inode);
+                     const client::Generation generation = caller.generation;
+                     Send(mount, std::move(to), std::move(setattr), std::move(caller), generation, inode);
                    });
 }
 
