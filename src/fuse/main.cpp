@@ -57,6 +57,20 @@ std::string RandomRun() {
 // --- Before anything is started
 // -------------------------------------------------------------------------------------
 
+// A second mount there would end the session of the first (rule S3).
+bool IsMountedAlready(const std::string& mount_point) {
+  struct statx place {};
+  constexpr int kFlags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
+  if (statx(AT_FDCWD, mount_point.c_str(), kFlags, STATX_MNT_ID, &place) != 0) return false;
+  if ((place.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0) return false;
+  const std::string begin = fmt::format("{} ", place.stx_mnt_id);
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    if (line.starts_with(begin)) return line.find(" - fuse.batonfs ") != std::string::npos;
+  }
+  return false;
+}
+
 Problem CheckMountPoint(MountOptions& options) {
   char real[PATH_MAX];
   struct stat place {};
@@ -65,6 +79,7 @@ Problem CheckMountPoint(MountOptions& options) {
     return fmt::format("mount point {}: {}{}", options.mount_point, std::strerror(errno), hint);
   }
   if (!S_ISDIR(place.st_mode)) return fmt::format("mount point {} is not a directory", options.mount_point);
+  if (IsMountedAlready(real)) return fmt::format("{} is a batonfs mount already; umount it first", real);
   options.mount_point = real;
   return std::nullopt;
 }
@@ -87,9 +102,19 @@ Problem OpenLog(const MountOptions& options) {
   return fmt::format("log file {}: {}", options.log_file, std::strerror(errno));
 }
 
-std::vector<std::string> KernelOptions(const MountOptions& options, const std::vector<Endpoint>& servers) {
-  std::vector<std::string> words{"fsname=" + ToString(servers.front()), "subtype=batonfs",
-                                 "default_permissions"};
+// The source as it was written: by it and the mount point mount(8) knows that a line of fstab is mounted
+// already.
+std::string SourceOption(const std::string& servers) {
+  std::string option = "fsname=";
+  for (const char letter : servers) {
+    if (letter == ',' || letter == '\\') option += '\\';
+    option += letter;
+  }
+  return option;
+}
+
+std::vector<std::string> KernelOptions(const MountOptions& options) {
+  std::vector<std::string> words{SourceOption(options.servers), "subtype=batonfs", "default_permissions"};
   if (options.allow_other || geteuid() == 0) words.emplace_back("allow_other");
   words.insert(words.end(), options.kernel_options.begin(), options.kernel_options.end());
   return words;
@@ -128,7 +153,7 @@ class Program {
     if (auto connected = session_.Start(kStartLimit); !connected) return connected.error().text;
     mount_.WaitForFences();
     const auto mounted =
-        mount_.kernel.Mount(options_.mount_point, KernelOptions(options_, servers_), ops::Table(), &mount_);
+        mount_.kernel.Mount(options_.mount_point, KernelOptions(options_), ops::Table(), &mount_);
     if (!mounted) {
       return fmt::format("mounting at {}: {}", options_.mount_point, std::strerror(mounted.error().value));
     }
