@@ -89,12 +89,13 @@ def test_waiters_are_served_in_order(scene, pair):
         program.lock(fd, "u")
 
 
-def test_deadlock_between_nodes(pair):
+def test_deadlock_between_nodes(scene, pair):
     """L2: EDEADLK is found across nodes for POSIX locks."""
     (a, at_a), (b, at_b) = pair
     a.lock(at_a, "w", 0, 10)
     b.lock(at_b, "w", 10, 10)
     waiting = a.start_call("lock", at_a, "w", 10, 10, wait=True).waits()
+    eventually(lambda: waiters(scene.server) == 1, 10, "the server has it in its queue")
     with refused(errno.EDEADLK):
         b.lock(at_b, "w", 0, 10, wait=True)
     b.lock(at_b, "u", 10, 10)
