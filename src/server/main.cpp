@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <functional>
 
 #include "base/log.h"
 #include "base/version.h"
@@ -34,6 +35,17 @@ void RaiseFileLimit() {
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
 }
+
+class Finally {
+ public:
+  explicit Finally(std::function<void()> action) : action_(std::move(action)) {}
+  ~Finally() { action_(); }
+  Finally(const Finally&) = delete;
+  Finally& operator=(const Finally&) = delete;
+
+ private:
+  std::function<void()> action_;
+};
 
 const char* NameOf(ClaimMode mode) {
   return mode == ClaimMode::kExclusive ? "exclusive" : mode == ClaimMode::kNone ? "none" : "write";
@@ -85,18 +97,25 @@ int Serve(const Config& config, const sigset_t& stop_signals) {
 #endif
   Coordinator coordinator(config.Arbiter(), *records, *last_epoch, **state, events, **pool, **pool, clock,
                           kCheckInvariants);
-  Service service({config.lease, config.claim, config.squash_root}, **store, coordinator, **pool, clock);
+  Service service({config.lease, config.claim, config.squash_root, config.forget_after}, **store, coordinator, **pool, clock);
   ServerConfig net;
   net.listen = ToString(config.listen);
   net.max_connections = config.max_connections;
   auto server = std::make_unique<Server>(net, **pool, service);
+  // However it ends: first whatever brings work, then the threads that do it, then what they work on.
+  const Finally in_order([&] {
+    server.reset();
+    service.Stop();
+    coordinator.Stop();
+    pool->reset();
+  });
   if (const auto started = server->Start(); !started) {
     log::Critical("cannot listen on {}: {}; is another batond running, or is the address not this machine's?",
                   net.listen, std::strerror(started.error().value));
     return kFailure;
   }
   const std::string listen = ToString(ListenAddress{config.listen.host, server->Port()});
-  OperatorBackend backend(StatusOf(config, listen), coordinator, **store, **state, clock,
+  OperatorBackend backend(StatusOf(config, listen), coordinator, **store, clock,
                           [&server] { return server->Connections(); });
   auto control = ControlServer::Start(config.state_dir, backend, events);
   if (!control) {
@@ -121,11 +140,6 @@ int Serve(const Config& config, const sigset_t& stop_signals) {
     log::Flush();
     _exit(0);
   }
-  // First whatever brings work, then the threads that do it, then what they work on.
-  server.reset();
-  service.Stop();
-  coordinator.Stop();
-  pool->reset();
   return 0;
 }
 

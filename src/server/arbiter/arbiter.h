@@ -62,6 +62,7 @@ class Arbiter {
 
   // By hand (rules T8, T12): 0, ENOENT, or EBUSY while the incarnation is bound (rule T3).
   int Forget(const Guid& guid);
+  std::optional<InstanceRecord> RecordOf(const Guid& guid) const;  // none if it is not known
   // The record without its version, to be committed; none if the instance is not known.
   std::optional<InstanceRecord> ResetVersion(const Guid& guid);
 
@@ -206,7 +207,9 @@ class Arbiter {
   void On(const SessionSilent& event);
   void On(const SessionHeard& event);
   void On(const SessionUnmounts& event);
+  void On(const SessionEvicted& event);
   void On(const FenceAcknowledged& event);
+  void ForgetEmptyNodes();
   enum class Ending : std::uint8_t { kClean, kReplaced, kFenced };
   void BeginEnding(Session& session, Ending how, const std::string& reason);
   void FinishEnding(SessionId id);

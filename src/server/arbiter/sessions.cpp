@@ -74,6 +74,12 @@ void Arbiter::On(const SessionUnmounts& event) {
   if (Session* session = FindSession(event.session)) BeginEnding(*session, Ending::kClean, "unmounted");
 }
 
+void Arbiter::On(const SessionEvicted& event) {
+  Session* session = FindSession(event.session);
+  if (session == nullptr || session->state != SessionState::kSilent) return;
+  BeginEnding(*session, Ending::kFenced, "it was silent and there are too many sessions");
+}
+
 void Arbiter::On(const FenceAcknowledged& event) {
   const Session* session = FindSession(event.session);
   if (session == nullptr) return;
@@ -142,7 +148,19 @@ void Arbiter::FinishEnding(SessionId id) {
   Push(SessionEnded{id, session.reason});
   EmitSession(EventKind::kSessionEnded, session, session.reason);
   sessions_.erase(id);
+  if (nodes_.size() > 2 * options_.max_sessions) ForgetEmptyNodes();
   retry_ = true;
+}
+
+// Names of nodes cost a peer nothing (rule A4). What was fenced on a node, or lives there, keeps its boot (rule T7).
+void Arbiter::ForgetEmptyNodes() {
+  std::set<std::string> lived_on;
+  for (const auto& [guid, instance] : instances_) {
+    for (const Life& life : instance.lives) lived_on.insert(life.node);
+  }
+  std::erase_if(nodes_, [&](const auto& entry) {
+    return entry.second.sessions.empty() && entry.second.fences.empty() && !lived_on.contains(entry.first);
+  });
 }
 
 std::vector<Arbiter::NodeFence> Arbiter::FencesOf(const std::string& node) const {

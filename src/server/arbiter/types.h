@@ -53,6 +53,7 @@ struct SessionBegins {
 struct SessionSilent { SessionId session{}; };   // its lease ended (rule S2)
 struct SessionHeard { SessionId session{}; };    // it spoke again
 struct SessionUnmounts { SessionId session{}; }; // rule S4
+struct SessionEvicted { SessionId session{}; };  // silent, and its place is needed (rules S2, A4)
 struct FenceAcknowledged {
   SessionId session{};
   Guid guid{};
@@ -124,7 +125,7 @@ struct FenceByHand {
 };
 struct Tick {};
 
-using Event = std::variant<SessionBegins, SessionSilent, SessionHeard, SessionUnmounts, FenceAcknowledged, InstanceGone,
+using Event = std::variant<SessionBegins, SessionSilent, SessionHeard, SessionUnmounts, SessionEvicted, FenceAcknowledged, InstanceGone,
                            OpenWish, ChangeWish, CloseHandle, FlushHandle, LockWish, Unlock, Withdraw, Committed, Drained,
                            FenceByHand, Tick>;
 
@@ -245,6 +246,7 @@ struct ArbiterOptions {
   std::uint32_t flap_limit = 3;                               // rule T11; 0: no limit
   Duration flap_window = std::chrono::seconds(60);
   bool root_may = true;                                       // rule T3; false when the export squashes root
+  std::size_t max_sessions = 16'384;                          // rule S2: then the longest silent one goes
   std::size_t max_instances = 1'000'000;                      // rule T12: records are kept, so they are bounded
 };
 

@@ -1,6 +1,6 @@
 // Config: what batond was told, from its command line and its TOML file; the command line wins. A value.
 // Reading it touches nothing but the files that are named. Rules O2 (claim), T5 (scope), T9 (reservation),
-// T11 (flapping), A1, A2.
+// T11 (flapping), T12 (forget-after), A1, A2.
 #pragma once
 
 #include <spdlog/common.h>
@@ -36,6 +36,7 @@ struct Config {
   bool strict = false;
   std::uint32_t flap_limit = 3;  // 0: no limit
   Duration flap_window = std::chrono::seconds(60);
+  Duration forget_after = std::chrono::hours(24 * 30);  // rule T12
   spdlog::level::level_enum log_level = spdlog::level::info;
   std::uint32_t max_connections = 4096;
 

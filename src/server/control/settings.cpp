@@ -144,6 +144,11 @@ constexpr Setting kSettings[] = {
      [](Text text, Config& config) { return ReadNumber(text, 0, 1'000'000, config.flap_limit); }},
     {"flap-window", Kind::kText, "TIME", "that window, and how long they are refused then (default: 60s)",
      [](Text text, Config& config) { return ReadDuration(text, kMillisecond, kDay, config.flap_window); }},
+    {"forget-after", Kind::kText, "TIME",
+     "how long an instance that nobody uses stays on record (default: 30d)",
+     [](Text text, Config& config) {
+       return ReadDuration(text, std::chrono::hours(1), 3650 * kDay, config.forget_after);
+     }},
     {"squash-root", Kind::kFlag, "", "root of a node is nobody here",
      [](Text text, Config& config) { return ReadFlag(text, config.squash_root); }},
     {"read-only", Kind::kFlag, "", "refuse every change",

@@ -1,6 +1,8 @@
 #include "server/service/coordinator.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <future>
 #include <utility>
 
 #include "base/check.h"
@@ -8,6 +10,24 @@
 #include "protocol/codec.h"
 
 namespace baton::server {
+namespace {
+
+// A request through a handle of a fenced incarnation.
+EventRecord LateEvent(const OpenFile& file, const std::string& node) {
+  EventRecord event;
+  event.kind = EventKind::kLate;
+  event.guid = file.guid;
+  event.old_epoch = file.epoch;
+  event.from_node = node;
+  event.uid = file.uid;
+  event.pid = file.pid;
+  event.program = file.program;
+  event.file = file.path;
+  event.handles = 1;
+  return event;
+}
+
+}  // namespace
 
 Coordinator::Coordinator(const ArbiterOptions& options, const std::vector<InstanceRecord>& records, Epoch last_epoch,
                          StateStore& state, EventLog& events, Executor& executor, Timers& timers, const Clock& clock,
@@ -18,6 +38,7 @@ Coordinator::Coordinator(const ArbiterOptions& options, const std::vector<Instan
       timers_(timers),
       clock_(clock),
       check_invariants_(check_invariants),
+      max_sessions_(options.max_sessions),
       arbiter_(options, records, last_epoch),
       committer_([this] { CommitLoop(); }) {}
 
@@ -150,21 +171,37 @@ void Coordinator::Carry(const Refused& effect, std::vector<Ready>& ready) {
 }
 
 void Coordinator::Carry(const Commit& effect, std::vector<Ready>&) {
+  Enqueue(effect.record);
+}
+
+void Coordinator::Enqueue(std::variant<InstanceRecord, StoreWork> work) {
   {
     const std::lock_guard lock(commit_mutex_);
-    to_commit_.push_back(effect.record);
+    to_commit_.push_back(std::move(work));
   }
   commit_wanted_.notify_one();
 }
 
 void Coordinator::CommitLoop() {
   for (;;) {
-    std::vector<InstanceRecord> records;
+    std::vector<InstanceRecord> records;  // as many as stand together: one commit
+    StoreWork work;
     {
       std::unique_lock lock(commit_mutex_);
       commit_wanted_.wait(lock, [this] { return ending_ || !to_commit_.empty(); });
       if (to_commit_.empty()) return;
-      records.swap(to_commit_);
+      while (!to_commit_.empty() && std::holds_alternative<InstanceRecord>(to_commit_.front())) {
+        records.push_back(std::get<InstanceRecord>(std::move(to_commit_.front())));
+        to_commit_.pop_front();
+      }
+      if (records.empty()) {
+        work = std::get<StoreWork>(std::move(to_commit_.front()));
+        to_commit_.pop_front();
+      }
+    }
+    if (work) {
+      work(state_);
+      continue;
     }
     const Result<void> saved = state_.SaveAll(records);
     for (const InstanceRecord& record : records) Tell(Committed{record.guid, saved.has_value()});
@@ -193,7 +230,14 @@ void Coordinator::Carry(const RefuseCachedWrites& effect, std::vector<Ready>&) {
 }
 
 void Coordinator::Carry(const HandleDropped& effect, std::vector<Ready>&) {
-  if (auto file = handles_.Remove(effect.handle)) dropped_.push_back(std::move(file));
+  auto file = handles_.Remove(effect.handle);
+  if (!file) return;
+  const auto session = sessions_.find(Raw(file->session));
+  const bool is_fenced = file->Closed() == ESTALE && session != sessions_.end();
+  if (is_fenced && !file->late_was_reported.exchange(true)) {
+    late_handles_.Add(file->id, file->session, LateEvent(*file, session->second->node()));
+  }
+  dropped_.push_back(std::move(file));
 }
 
 void Coordinator::Carry(const GateDropped& effect, std::vector<Ready>&) { gates_.erase(Raw(effect.gate)); }
@@ -212,9 +256,7 @@ void Coordinator::Carry(const NotifyFenced& effect, std::vector<Ready>&) {
 void Coordinator::Carry(const NotifyRevoked& effect, std::vector<Ready>&) {
   const auto at = sessions_.find(Raw(effect.session));
   if (at == sessions_.end()) return;
-  std::vector<std::byte> body;
-  protocol::Encoder(body).Put(protocol::RevokedNotice{effect.handles});
-  at->second->Notify(protocol::Operation::kRevoked, body);
+  at->second->NotifyRevoked(effect.handles);
 }
 
 void Coordinator::Carry(const SessionEnded& effect, std::vector<Ready>&) {
@@ -251,6 +293,117 @@ void Coordinator::ArmTimer() {
   });
 }
 
+void Coordinator::WithStateStore(const StoreWork& work) {
+  std::promise<void> done;
+  Enqueue([&](StateStore& state) {
+    work(state);
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+void Coordinator::ForgetUnused(WallTime now, Duration after) {
+  const WallTime limit = now - std::chrono::floor<std::chrono::microseconds>(after);
+  Enqueue([this, now, limit](StateStore& state) {
+    for (const InstanceInfo& info : WithArbiter([](Arbiter& arbiter) { return arbiter.ListInstances(); })) {
+      const bool is_used = info.state == "live" || info.state == "taking over" || info.reservations > 0;
+      if (is_used) state.Touch(info.record.guid, now);
+    }
+    const auto erased = state.EraseUnusedSince(limit);
+    if (!erased) return;  // the state store has said why
+    for (const Guid& guid : *erased) ForgetOne(guid, state);
+  });
+}
+
+// What the store has erased. Who came back just now is written again.
+void Coordinator::ForgetOne(const Guid& guid, StateStore& state) {
+  std::optional<InstanceRecord> in_use;
+  {
+    const std::lock_guard lock(mutex_);
+    if (arbiter_.Forget(guid) == EBUSY) in_use = arbiter_.RecordOf(guid);
+  }
+  if (!in_use) {
+    log::Info("instance {} is forgotten: nobody used it for long", ToString(guid));
+  } else if (!state.Save(*in_use)) {
+    log::Error("the record of instance {} is lost when batond restarts", ToString(guid));
+  }
+}
+
+Coordinator::Changed Coordinator::Forget(const Guid& guid) {
+  Changed changed;
+  std::promise<void> done;
+  {
+    // Queued with the step: a commit of the instance's next life comes behind it.
+    const std::lock_guard lock(mutex_);
+    changed.error = arbiter_.Forget(guid);
+    if (changed.error != 0) return changed;
+    Enqueue([&](StateStore& state) {
+      changed.saved = state.Erase(guid);
+      done.set_value();
+    });
+  }
+  done.get_future().wait();
+  return changed;
+}
+
+Coordinator::Changed Coordinator::ResetVersion(const Guid& guid) {
+  Changed changed;
+  std::promise<void> done;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto record = arbiter_.ResetVersion(guid);
+    if (!record) {
+      changed.error = ENOENT;
+      return changed;
+    }
+    Enqueue([&changed, &done, record = *record](StateStore& state) {
+      changed.saved = state.Save(record);
+      done.set_value();
+    });
+  }
+  done.get_future().wait();
+  return changed;
+}
+
+// Each side writes before it looks: one of them sees the other.
+void Coordinator::FallSilent(const std::shared_ptr<Session>& session, Duration lease) {
+  std::vector<Ready> ready;
+  {
+    const std::lock_guard lock(mutex_);
+    if (session->silent.exchange(true)) return;
+    if (clock_.Now() - session->heard() <= lease) {
+      session->silent.store(false);
+      return;
+    }
+    StepLocked(SessionSilent{session->id()}, ready);
+  }
+  Finish(std::move(ready), RequestId{});
+}
+
+void Coordinator::Hear(const std::shared_ptr<Session>& session) {
+  std::vector<Ready> ready;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!session->silent.exchange(false)) return;
+    StepLocked(SessionHeard{session->id()}, ready);
+  }
+  Finish(std::move(ready), RequestId{});
+}
+
+// Sessions that were never unmounted would stay for ever: the one that was silent longest gives way (rules S2, A4).
+bool Coordinator::MakeRoomLocked(std::vector<Ready>& ready) {
+  if (sessions_.size() < max_sessions_) return true;
+  if (sessions_.size() >= 2 * max_sessions_) return false;  // more are ending than the disk lets end
+  std::shared_ptr<Session> oldest;
+  for (const auto& [id, session] : sessions_) {
+    const bool is_candidate = session->silent.load() && !arbiter_.IsEnding(session->id());
+    if (is_candidate && (!oldest || session->heard() < oldest->heard())) oldest = session;
+  }
+  if (!oldest) return false;
+  StepLocked(SessionEvicted{oldest->id()}, ready);
+  return true;
+}
+
 bool Coordinator::WouldFence(const Requester& who) {
   if (!who.instance) return false;
   const std::lock_guard lock(mutex_);
@@ -263,6 +416,7 @@ int Coordinator::BeginSession(const std::shared_ptr<Session>& session, const Ses
   {
     const std::lock_guard lock(mutex_);
     if (const int error = arbiter_.MayBegin(event.node, event.machine, event.boot); error != 0) return error;
+    if (!MakeRoomLocked(ready)) return EUSERS;
     sessions_.emplace(Raw(session->id()), session);
     StepLocked(event, ready);
     welcome(arbiter_.FencesOf(event.node));
@@ -313,17 +467,17 @@ void Coordinator::WhenEnded(SessionId session, std::function<void()> ended) {
 
 void Coordinator::ReportLate(OpenFile& file) {
   if (file.late_was_reported.exchange(true)) return;
-  EventRecord event;
-  event.kind = EventKind::kLate;
-  event.guid = file.guid;
-  event.old_epoch = file.epoch;
-  if (const auto session = FindSession(file.session)) event.from_node = session->node();
-  event.uid = file.uid;
-  event.pid = file.pid;
-  event.program = file.program;
-  event.file = file.path;
-  event.handles = 1;
-  events_.Append(std::move(event));
+  const auto session = FindSession(file.session);
+  events_.Append(LateEvent(file, session ? session->node() : ""));
+}
+
+void Coordinator::ReportLate(HandleId handle, SessionId session) {
+  std::optional<EventRecord> event;
+  {
+    const std::lock_guard lock(mutex_);
+    event = late_handles_.Take(handle, session);
+  }
+  if (event) events_.Append(std::move(*event));
 }
 
 }  // namespace baton::server

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "base/clock.h"
@@ -19,6 +21,7 @@
 #include "server/service/executor.h"
 #include "server/service/event_log.h"
 #include "server/service/gate.h"
+#include "server/service/late_handles.h"
 #include "server/service/open_file.h"
 #include "server/service/session.h"
 #include "server/state/state_store.h"
@@ -55,10 +58,27 @@ class Coordinator {
   void Tell(const Event& event);  // an event that has no answer
   void Withdraw(RequestId request) { Tell(baton::Withdraw{request}); }
 
+  // Rule T12: forgets the instances that nobody used for `after`. Done later, on the commit thread.
+  void ForgetUnused(WallTime now, Duration after);
+  // By hand; 0 or an errno of Arbiter::Forget, then the state store's. Both wait for the disk.
+  struct Changed {
+    int error = 0;
+    Result<void> saved;
+  };
+  Changed Forget(const Guid& guid);
+  Changed ResetVersion(const Guid& guid);
+  // On the commit thread, behind all that was to be committed before; returns when it is done.
+  void WithStateStore(const std::function<void(StateStore&)>& work);
+
   bool WouldFence(const Requester& who);
 
+  // Its lease ended: tells the arbiter, unless it was heard meanwhile (rule S2).
+  void FallSilent(const std::shared_ptr<Session>& session, Duration lease);
+  // It was heard, and counts as silent.
+  void Hear(const std::shared_ptr<Session>& session);
+
   // The session's beginning in one step with `welcome`, which gets what was fenced away from its node: no notice can come
-  // before it. 0, or EBUSY (rule S3).
+  // before it. 0; EBUSY (rule S3); EUSERS: too many sessions, and none of them silent.
   int BeginSession(const std::shared_ptr<Session>& session, const SessionBegins& event,
                    const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome);
   // ESTALE if the session has ended.
@@ -76,8 +96,9 @@ class Coordinator {
     return ask(arbiter_);
   }
 
-  // A request through a closed gate: one event a handle (rule T13).
+  // A request through a closed gate, or a handle that a fence took: one event a handle (rule T13).
   void ReportLate(OpenFile& file);
+  void ReportLate(HandleId handle, SessionId session);
 
   HandleTable& handles() { return handles_; }
   SharedFiles& shared_files() { return shared_files_; }
@@ -116,6 +137,10 @@ class Coordinator {
   void ArmTimer();
   // Posts what is ready, but the answer to `mine`, which it returns; closes what was dropped.
   std::optional<Answer> Finish(std::vector<Ready> ready, RequestId mine);
+  using StoreWork = std::function<void(StateStore&)>;
+  void Enqueue(std::variant<InstanceRecord, StoreWork> work);
+  bool MakeRoomLocked(std::vector<Ready>& ready);
+  void ForgetOne(const Guid& guid, StateStore& state);
   void CommitLoop();
 
   StateStore& state_;
@@ -124,6 +149,7 @@ class Coordinator {
   Timers& timers_;
   const Clock& clock_;
   const bool check_invariants_;
+  const std::size_t max_sessions_;
   HandleTable handles_;
   SharedFiles shared_files_;
   std::atomic<std::uint64_t> last_request_{0};
@@ -136,13 +162,14 @@ class Coordinator {
   std::unordered_map<std::uint64_t, std::shared_ptr<Session>> sessions_;
   std::unordered_map<std::uint64_t, std::vector<std::function<void()>>> when_ended_;
   std::vector<std::shared_ptr<OpenFile>> dropped_;  // their descriptors are closed outside the lock
+  LateHandles late_handles_;
   Instant armed_{Instant::max()};
   TimerId timer_{};
   bool stopped_ = false;
 
   std::mutex commit_mutex_;
   std::condition_variable commit_wanted_;
-  std::vector<InstanceRecord> to_commit_;
+  std::deque<std::variant<InstanceRecord, StoreWork>> to_commit_;  // in the order of the arbiter's steps
   bool ending_ = false;
   std::thread committer_;
 };

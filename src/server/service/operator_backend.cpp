@@ -14,11 +14,10 @@ tl::unexpected<ControlError> No(int error, std::string message) {
 }  // namespace
 
 OperatorBackend::OperatorBackend(StatusInfo status, Coordinator& coordinator, store::BackingStore& store,
-                                 StateStore& state, const Clock& clock, std::function<std::uint64_t()> connections)
+                                 const Clock& clock, std::function<std::uint64_t()> connections)
     : status_(std::move(status)),
       coordinator_(coordinator),
       store_(store),
-      state_(state),
       clock_(clock),
       connections_(std::move(connections)),
       started_(clock.Now()) {}
@@ -105,19 +104,19 @@ void OperatorBackend::Fence(const Guid& guid, Fenced done) {
 }
 
 ControlAnswer<> OperatorBackend::Reset(const Guid& guid) {
-  const auto record = coordinator_.WithArbiter([&](Arbiter& arbiter) { return arbiter.ResetVersion(guid); });
-  if (!record) return No(ENOENT, "instance " + ToString(guid) + " is not known here");
-  if (const auto saved = state_.Save(*record); !saved) {
+  const auto [error, saved] = coordinator_.ResetVersion(guid);
+  if (error != 0) return No(error, "instance " + ToString(guid) + " is not known here");
+  if (!saved) {
     return No(saved.error().value, "the version is reset until batond restarts; the state store could not record it");
   }
   return {};
 }
 
 ControlAnswer<> OperatorBackend::Forget(const Guid& guid) {
-  const int error = coordinator_.WithArbiter([&](Arbiter& arbiter) { return arbiter.Forget(guid); });
+  const auto [error, erased] = coordinator_.Forget(guid);
   if (error == ENOENT) return No(error, "instance " + ToString(guid) + " is not known here");
   if (error != 0) return No(error, "instance " + ToString(guid) + " is in use; stop its program, or fence it first");
-  if (const auto erased = state_.Erase(guid); !erased) {
+  if (!erased) {
     return No(erased.error().value, "it is forgotten until batond restarts; the state store could not record it");
   }
   return {};

@@ -13,8 +13,8 @@ namespace baton::server {
 class OperatorBackend final : public ControlBackend {
  public:
   // `status`: what does not change while the server runs; `connections`: how many there are now.
-  OperatorBackend(StatusInfo status, Coordinator& coordinator, store::BackingStore& store, StateStore& state,
-                  const Clock& clock, std::function<std::uint64_t()> connections);
+  OperatorBackend(StatusInfo status, Coordinator& coordinator, store::BackingStore& store, const Clock& clock,
+                  std::function<std::uint64_t()> connections);
 
   StatusInfo Status() override;
   std::vector<SessionRow> Sessions() override;
@@ -32,7 +32,6 @@ class OperatorBackend final : public ControlBackend {
   const StatusInfo status_;
   Coordinator& coordinator_;
   store::BackingStore& store_;
-  StateStore& state_;
   const Clock& clock_;
   const std::function<std::uint64_t()> connections_;
   const Instant started_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "protocol/codec.h"
 #include "server/service/ops/operations.h"
 
@@ -19,6 +20,8 @@ using protocol::Operation;
 namespace {
 
 constexpr std::uint32_t kNobody = 65534;
+constexpr std::size_t kMostProgramName = 255;
+constexpr std::ptrdiff_t kMostAncestors = 256;
 
 template <class Reply>
 void SendHelloReply(Connection& connection, const FrameHeader& request, int error, const Reply& reply) {
@@ -29,6 +32,11 @@ void SendHelloReply(Connection& connection, const FrameHeader& request, int erro
   std::vector<std::byte> body;
   if (error == 0) protocol::Encoder(body).Put(reply);
   connection.Send(header, body, {});
+}
+
+// It goes into log lines and tables: no control characters, no newline.
+bool IsName(const std::string& name, std::size_t most) {
+  return !name.empty() && name.size() <= most && Printable(name) == name;
 }
 
 SessionId NewSessionId() {
@@ -45,6 +53,7 @@ Service::Service(const ServiceOptions& options, store::BackingStore& store, Coor
     : options_(options), store_(store), coordinator_(coordinator), timers_(timers), clock_(clock) {
   watched_at_ = clock_.Now();
   WatchLeases();
+  ForgetRecords();
 }
 
 Service::~Service() { Stop(); }
@@ -54,15 +63,14 @@ void Service::Stop() {
   if (ending_) return;
   ending_ = true;
   timers_.Cancel(watch_);
+  timers_.Cancel(forget_);
 }
 
 void Service::OnHeard(const std::shared_ptr<Connection>& connection) {
   const auto session = connection->Attached<Session>();
   if (!session) return;
   session->Heard(clock_.Now());
-  if (session->silent.load(std::memory_order_relaxed) && session->silent.exchange(false)) {
-    coordinator_.Tell(SessionHeard{session->id()});
-  }
+  if (session->silent.load()) coordinator_.Hear(session);
 }
 
 void Service::OnClosed(const std::shared_ptr<Connection>& connection) {
@@ -133,7 +141,7 @@ void Service::Hello(const std::shared_ptr<Connection>& connection, const FrameHe
   }
   if (hello->oldest_version > protocol::kProtocolVersion || hello->newest_version < protocol::kProtocolVersion) {
     log::Warn("{} (node {}) speaks protocol {} to {}, this batond speaks {}; update the older one",
-              connection->PeerName(), hello->node, hello->oldest_version, hello->newest_version,
+              connection->PeerName(), Printable(hello->node), hello->oldest_version, hello->newest_version,
               protocol::kProtocolVersion);
     SendHelloReply(*connection, header, EPROTO, HelloReply());
     return;
@@ -153,13 +161,16 @@ void Service::Hello(const std::shared_ptr<Connection>& connection, const FrameHe
     return;
   }
   log::Warn("node {} wanted to resume a session that has ended or is not known here; it is told so (ESTALE)",
-            hello->node);
+            Printable(hello->node));
   SendHelloReply(*connection, header, ESTALE, HelloReply());
 }
 
 void Service::Begin(const std::shared_ptr<Connection>& connection, const FrameHeader& header,
                     const HelloRequest& hello) {
-  if (hello.node.empty() || hello.node.size() > 1024 || hello.mount_point.size() > 4096) {
+  const bool is_sane = IsName(hello.node, 1024) && IsName(hello.boot, 256) && hello.machine.size() <= 256 &&
+                       hello.mount_point.size() <= 4096;
+  if (!is_sane) {
+    log::Warn("{} sent a HELLO with a name that is empty, too long or not fit to print", connection->PeerName());
     SendHelloReply(*connection, header, EINVAL, HelloReply());
     return;
   }
@@ -170,8 +181,8 @@ void Service::Begin(const std::shared_ptr<Connection>& connection, const FrameHe
   const int error = coordinator_.BeginSession(
       session, begins, [&](const auto& fences) { Welcome(session, connection, header, false, fences); });
   if (error == 0) return;
-  log::Warn("refused a session of node {} from {}: that name is in use by another machine (set -o node=)", hello.node,
-            connection->PeerName());
+  log::Warn("refused a session of node {} from {}: {}", hello.node, connection->PeerName(),
+            error == EBUSY ? "that name is in use by another machine (set -o node=)" : "there are too many sessions");
   SendHelloReply(*connection, header, error, HelloReply());
 }
 
@@ -185,12 +196,28 @@ void Service::Welcome(const std::shared_ptr<Session>& session, const std::shared
   reply.slots = protocol::kMaxSlots;
   reply.lease = options_.lease;
   reply.root = store_.Root().ref;
+  // The rest follows as notices, before any answer: a frame has a bound, the fences of a long boot have not.
+  constexpr std::size_t kMostInReply = 1024;
+  std::vector<protocol::FencedNotice> rest;
   for (const auto& fence : fences) {
-    reply.fences.push_back({fence.guid, fence.epoch, fence.version, fence.acknowledged});
+    const protocol::Fence told{fence.guid, fence.epoch, fence.version, fence.acknowledged};
+    if (reply.fences.size() < kMostInReply) {
+      reply.fences.push_back(told);
+    } else {
+      rest.push_back({told, ""});
+    }
   }
   connection->Attach(session);
   session->Adopt(connection);
   SendHelloReply(*connection, header, 0, reply);
+  for (const auto& notice : rest) {
+    std::vector<std::byte> body;
+    protocol::Encoder(body).Put(notice);
+    session->Notify(Operation::kFenced, body);
+  }
+  session->NotifyRevokedAgain();
+  // OnClosed may have been here before the session was attached.
+  if (connection->IsClosed()) session->Lost(connection.get());
 }
 
 // Tells the arbiter which sessions went silent (rule S2). If this thread itself was late, the server was stopped, not they.
@@ -202,11 +229,20 @@ void Service::WatchLeases() {
   watched_at_ = now;
   for (const auto& session : coordinator_.Sessions()) {
     if (was_away) session->Heard(now);
-    if (now - session->heard() <= options_.lease || session->silent.exchange(true)) continue;
-    coordinator_.Tell(SessionSilent{session->id()});
+    if (now - session->heard() > options_.lease && !session->silent.load()) {
+      coordinator_.FallSilent(session, options_.lease);
+    }
   }
   const std::lock_guard lock(watch_mutex_);
   if (!ending_) watch_ = timers_.At(now + step, [this] { WatchLeases(); });
+}
+
+// Hourly, from the start on (rule T12).
+void Service::ForgetRecords() {
+  const auto now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+  coordinator_.ForgetUnused(now, options_.forget_after);
+  const std::lock_guard lock(watch_mutex_);
+  if (!ending_) forget_ = timers_.At(clock_.Now() + std::chrono::hours(1), [this] { ForgetRecords(); });
 }
 
 Result<Requester> Service::RequesterFor(const Call& call, const protocol::Caller& caller,
@@ -216,8 +252,10 @@ Result<Requester> Service::RequesterFor(const Call& call, const protocol::Caller
   who.session = call.session()->id();
   who.uid = squashed(caller.uid);
   who.pid = caller.pid;
-  who.program = caller.program;
-  who.ancestors = caller.ancestors;
+  // Kept with every open: a peer that lies must not fill the memory (rule A4).
+  who.program = caller.program.substr(0, kMostProgramName);
+  who.ancestors.assign(caller.ancestors.begin(),
+                       caller.ancestors.begin() + std::min<std::ptrdiff_t>(std::ssize(caller.ancestors), kMostAncestors));
   if (caller.member) {
     const protocol::Member& member = *caller.member;
     who.instance = InstanceClaim{member.guid, member.version, member.epoch, squashed(member.owner_uid),
@@ -256,6 +294,8 @@ ClaimMode Service::ClaimModeFor(const store::DirectoryPolicy& policy) const {
 std::shared_ptr<OpenFile> Service::FileOf(Call& call, HandleId handle) {
   auto file = coordinator_.handles().Find(handle);
   if (file && file->session == call.session()->id()) return file;
+  const bool only_lets_go = call.request().operation == static_cast<std::uint16_t>(protocol::Operation::kClose);
+  if (!file && !only_lets_go) coordinator_.ReportLate(handle, call.session()->id());
   call.Fail(ESTALE);  // dropped with its incarnation, or never this session's
   return nullptr;
 }

@@ -1,5 +1,5 @@
 // Service: what each frame of a mount means. It keeps the sessions' connections, hands each request to its operation
-// (ops/, one file a family) and watches the leases. Decisions are the arbiter's (through the Coordinator), effects on files
+// (ops/, one file a family) and watches the leases and the age of records. Decisions are the arbiter's (through the Coordinator), effects on files
 // the BackingStore's. Rules S1-S4, A1. Any thread.
 #pragma once
 
@@ -22,6 +22,7 @@ struct ServiceOptions {
   Duration lease = std::chrono::seconds(10);
   ClaimMode claim = ClaimMode::kWrite;
   bool squash_root = false;
+  Duration forget_after = std::chrono::hours(24 * 30);  // rule T12
 };
 
 class Service final : public FrameHandler {
@@ -64,6 +65,7 @@ class Service final : public FrameHandler {
                const protocol::FrameHeader& header, bool resumed, const std::vector<Arbiter::NodeFence>& fences);
   void Dispatch(Call call, std::span<const std::byte> body, std::span<const std::byte> data);
   void WatchLeases();
+  void ForgetRecords();
 
   const ServiceOptions options_;
   store::BackingStore& store_;
@@ -74,6 +76,7 @@ class Service final : public FrameHandler {
   Instant watched_at_{};
   std::mutex watch_mutex_;
   TimerId watch_{};
+  TimerId forget_{};
   bool ending_ = false;
 };
 

@@ -1,6 +1,9 @@
 #include "server/service/session.h"
 
+#include <algorithm>
+
 #include "base/check.h"
+#include "protocol/codec.h"
 
 namespace baton::server {
 
@@ -101,6 +104,35 @@ void Session::Notify(protocol::Operation notice, std::span<const std::byte> body
   header.operation = static_cast<std::uint16_t>(notice);
   header.kind = FrameKind::kNotice;
   if (const auto to = connection()) to->Send(header, body, {});
+}
+
+void Session::NotifyRevoked(std::span<const HandleId> handles) {
+  {
+    const std::lock_guard lock(mutex_);
+    revoked_.insert(handles.begin(), handles.end());
+  }
+  constexpr std::size_t kMostInNotice = protocol::kMaxBodySize / 16;
+  while (!handles.empty()) {
+    const auto some = handles.first(std::min(handles.size(), kMostInNotice));
+    handles = handles.subspan(some.size());
+    std::vector<std::byte> body;
+    protocol::Encoder(body).Put(protocol::RevokedNotice{{some.begin(), some.end()}});
+    Notify(protocol::Operation::kRevoked, body);
+  }
+}
+
+void Session::NotifyRevokedAgain() {
+  std::vector<HandleId> handles;
+  {
+    const std::lock_guard lock(mutex_);
+    handles.assign(revoked_.begin(), revoked_.end());
+  }
+  NotifyRevoked(handles);
+}
+
+void Session::ForgetRevoked(HandleId handle) {
+  const std::lock_guard lock(mutex_);
+  revoked_.erase(handle);
 }
 
 void Session::Adopt(std::shared_ptr<Connection> connection) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -51,6 +52,10 @@ class Session {
   RequestId Cancel(std::uint32_t slot, std::uint32_t sequence);
 
   void Notify(protocol::Operation notice, std::span<const std::byte> body);
+  // Tells the mount, now and after each resume until it closes them: a notice may be lost with its connection.
+  void NotifyRevoked(std::span<const HandleId> handles);
+  void NotifyRevokedAgain();
+  void ForgetRevoked(HandleId handle);
 
   // From now on replies go here; the old connection, if any, is closed.
   void Adopt(std::shared_ptr<Connection> connection);
@@ -61,8 +66,8 @@ class Session {
   void End();
   bool ended() const { return ended_.load(std::memory_order_acquire); }
 
-  void Heard(Instant now) { heard_.store(now, std::memory_order_relaxed); }
-  Instant heard() const { return heard_.load(std::memory_order_relaxed); }
+  void Heard(Instant now) { heard_.store(now); }
+  Instant heard() const { return heard_.load(); }
   std::atomic<bool> silent{false};  // as the arbiter was told
 
  private:
@@ -83,6 +88,7 @@ class Session {
   std::atomic<bool> ended_{false};
   mutable std::mutex mutex_;
   std::shared_ptr<Connection> connection_;
+  std::set<HandleId> revoked_;  // bounded by what the mount has open
   std::vector<Slot> slots_;  // grows to the highest slot used, at most kMaxSlots
 };
 

@@ -122,6 +122,10 @@ class FakeConnection final : public Connection {
   bool IsClosed() const override { return closed_; }
   const std::string& PeerName() const override { return peer_; }
 
+  void Clear() {
+    const std::lock_guard lock(bell_.mutex);
+    frames_.clear();
+  }
   std::vector<Frame> Frames() const {
     const std::lock_guard lock(bell_.mutex);
     return frames_;
@@ -165,7 +169,8 @@ class TestMount {
   TestMount(Bench& bench, std::string node) : bench_(bench), node_(std::move(node)) {}
 
   // HELLO on a new connection: the session's beginning, or its resumption. The error of the reply.
-  int Hello(std::string mount_point = "/mnt");
+  // `on`: a connection of the test's own.
+  int Hello(std::string mount_point = "/mnt", std::shared_ptr<FakeConnection> on = nullptr);
   void Disconnect();
 
   // Sends one request on the slot; its sequence number.
@@ -203,12 +208,15 @@ class TestMount {
 
 class Bench {
  public:
-  explicit Bench(const ArbiterOptions& options = {}, const ServiceOptions& service_options = {}) {
+  enum class Checks : std::uint8_t { kInvariants, kNone };  // the first takes time by the state
+
+  explicit Bench(const ArbiterOptions& options = {}, const ServiceOptions& service_options = {},
+                 Checks checks = Checks::kInvariants) {
     auto posix = store::PosixStore::Open(dir.Path(), {std::byte{7}}, {});
     if (!posix) throw std::runtime_error(posix.error());
     store = store::MakeFaultyStore(std::move(*posix), faults);
     coordinator.emplace(options, std::vector<InstanceRecord>(), Epoch{}, state, events, executor, executor, clock,
-                        true);
+                        checks == Checks::kInvariants);
     service.emplace(service_options, *store, *coordinator, executor, clock);
   }
   ~Bench() {
@@ -274,8 +282,8 @@ inline protocol::Caller MemberOf(const Guid& guid, Epoch epoch = kNewEpoch) {
   return caller;
 }
 
-inline int TestMount::Hello(std::string mount_point) {
-  connection = std::make_shared<FakeConnection>(bench_.bell);
+inline int TestMount::Hello(std::string mount_point, std::shared_ptr<FakeConnection> on) {
+  connection = on ? std::move(on) : std::make_shared<FakeConnection>(bench_.bell);
   protocol::HelloRequest hello;
   hello.magic = protocol::kMagic;
   hello.oldest_version = hello.newest_version = protocol::kProtocolVersion;

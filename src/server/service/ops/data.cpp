@@ -72,6 +72,7 @@ void Flush(Service& service, Call call, const protocol::FlushRequest& wish, std:
 }
 
 void Close(Service& service, Call call, const protocol::CloseRequest& wish, std::span<const std::byte>) {
+  call.session()->ForgetRevoked(wish.handle);
   const auto file = service.FileOf(call, wish.handle);
   if (!file) return;
   service.coordinator().Tell(CloseHandle{wish.handle});
