@@ -184,9 +184,11 @@ class Program {
     ending_ = true;
     mount_.kernel.Stop();
     mount_.housekeeping.Stop();
+    // Before the pools, of which a process may hold a thread for as long as it pleases: the session's claims
+    // do not wait for that. What is still called afterwards fails at once.
+    session_.End(kEndLimit);
     mount_.identity_pool.Stop();
     mount_.notifier.Stop();
-    session_.End(kEndLimit);
   }
 
  private:

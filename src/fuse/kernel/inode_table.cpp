@@ -38,9 +38,15 @@ bool Inode::WhenClosed(UniqueFunction<void()>& then) {
   return true;
 }
 
+InodeTable::~InodeTable() {
+  for (Inode* inode : std::exchange(known_to_kernel_, {})) {
+    const auto parent = std::move(inode->parent_);
+    const auto last = std::move(inode->itself_);
+  }
+}
+
 void InodeTable::SetRoot(const FileRef& root) {
   root_ = std::make_shared<Inode>(root, 0);
-  root_->itself_ = root_;
   root_->lookups_ = 1;
   std::lock_guard lock(mutex_);
   by_file_[root] = root_.get();
@@ -64,15 +70,15 @@ std::shared_ptr<Inode> InodeTable::Remember(const FileRef& file, const Attr& att
     auto inode = std::make_shared<Inode>(file, attr.ino);
     known = inode.get();
     by_number_[attr.ino] = known;
+    known_to_kernel_.insert(known);
     known->itself_ = std::move(inode);
-    ++size_;
   }
   ++known->lookups_;
   if (parent != nullptr) {
     old_parent = std::exchange(known->parent_, parent);
     known->name_ = name;
   }
-  return known->itself_;
+  return known->shared_from_this();
 }
 
 void InodeTable::Forget(Inode& inode, std::uint64_t lookups) {
@@ -84,7 +90,7 @@ void InodeTable::Forget(Inode& inode, std::uint64_t lookups) {
   inode.lookups_ -= lookups;
   if (inode.lookups_ > 0) return;
   DropFromIndex(inode);
-  --size_;
+  known_to_kernel_.erase(&inode);
   parent = std::move(inode.parent_);
   last = std::move(inode.itself_);
 }
@@ -115,7 +121,7 @@ std::shared_ptr<Inode> InodeTable::FindByNumber(std::uint64_t number) const {
 
 std::size_t InodeTable::Size() const {
   std::lock_guard lock(mutex_);
-  return size_;
+  return known_to_kernel_.size();
 }
 
 }  // namespace baton

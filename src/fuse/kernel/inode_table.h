@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -79,6 +80,10 @@ class Inode : public std::enable_shared_from_this<Inode> {
 
 class InodeTable {
  public:
+  InodeTable() = default;
+  // The kernel forgets nothing one by one when it lets go of a mount.
+  ~InodeTable();
+
   // `root` stays for good; the kernel calls it FUSE_ROOT_ID.
   void SetRoot(const FileRef& root);
   std::shared_ptr<Inode> Root() const { return root_; }
@@ -111,7 +116,7 @@ class InodeTable {
   std::shared_ptr<Inode> root_;
   std::unordered_map<FileRef, Inode*> by_file_;          // none of them retired
   std::unordered_map<std::uint64_t, Inode*> by_number_;  // the same inodes
-  std::size_t size_ = 0;
+  std::unordered_set<Inode*> known_to_kernel_;           // retired ones, too; without the root
 };
 
 }  // namespace baton

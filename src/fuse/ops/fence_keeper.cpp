@@ -81,6 +81,7 @@ void FenceKeeper::Scan(IdentityResolver::Fences fences, UniqueFunction<void()> t
 
 void FenceKeeper::OnRevoked(const protocol::RevokedNotice& notice) {
   const Opens opens = mount_->opens.KillHandles(mount_->session.CurrentGeneration(), notice.handles);
+  if (opens.empty()) return;  // said again, or closed meanwhile
   const RetiredInodes retired = RetireInodesOf(opens);
   log::Warn("batond revoked {} opens of {} files: another instance has them now; they answer ESTALE",
             opens.size(), retired.size());
