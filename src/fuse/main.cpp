@@ -161,6 +161,7 @@ class Program {
     if (!mount_.kernel.WaitUsable(kStartLimit))
       return std::string("the kernel did not begin to use the mount");
     own_device_ = mount_.kernel.UsableDevice();
+    mount_.coherence.CheckKernel();
     mount_.housekeeping.Start({.fast_wanted = [this] { return mount_.pending.Wanted(); },
                                .fast = [this] { mount_.pending.Poll(); },
                                .slow = [this] { Sweep(); }});
@@ -189,6 +190,7 @@ class Program {
     session_.End(kEndLimit);
     mount_.identity_pool.Stop();
     mount_.notifier.Stop();
+    mount_.name_pool.Stop();
   }
 
  private:
@@ -197,7 +199,8 @@ class Program {
             .boot = FirstLineOf("/proc/sys/kernel/random/boot_id"),
             .machine = FirstLineOf("/etc/machine-id"),
             .mount_point = options_.mount_point,
-            .run = RandomRun()};
+            .run = RandomRun(),
+            .features = options_.entry_timeout > 0 ? protocol::kFeatureKeepsNames : 0};
   }
 
   // Rule I2 (c) for a program that lies on this mount. On the identity pool; waits for batond.
@@ -218,6 +221,8 @@ class Program {
 
   // Each second. Reading /proc of many processes may wait for one of them: not on this thread.
   void Sweep() {
+    const auto link = session_.State();
+    mount_.coherence.CheckLink(link.state == client::LinkState::kLive, link.since, clock_.Now());
     if (sweeping_.exchange(true)) return;
     mount_.identity_pool.Post([this] {
       for (const auto& [guid, epoch] : resolver_.Sweep()) session_.InstanceGone(guid, epoch);

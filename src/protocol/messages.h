@@ -40,11 +40,14 @@ struct Fence {
   BATON_FIELDS(guid, epoch, version, acknowledged)
 };
 
+// The mount keeps names, and wants to be told of those that change (rule C2).
+inline constexpr std::uint64_t kFeatureKeepsNames = 1;
+
 struct HelloRequest {
   std::uint32_t magic = 0;
   std::uint16_t oldest_version = 0;  // protocol versions that the mount speaks
   std::uint16_t newest_version = 0;
-  std::uint64_t features = 0;        // bits; none is defined yet
+  std::uint64_t features = 0;        // kFeature...
   SessionId session{};               // the session to resume, or none
   SessionSecret secret;
   std::string node;                  // the node's name
@@ -66,8 +69,9 @@ struct HelloReply {
   std::uint32_t slots = 0;        // requests the session may have outstanding
   Duration lease{};               // rule S2
   FileRef root;
+  std::uint64_t root_ino = 0;
   std::vector<Fence> fences;      // all that was fenced away from this node in this boot
-  BATON_FIELDS(version, features, session, secret, resumed, slots, lease, root, fences)
+  BATON_FIELDS(version, features, session, secret, resumed, slots, lease, root, root_ino, fences)
 };
 
 // Notice to every session of the node; repeated in HelloReply until acknowledged.
@@ -81,6 +85,27 @@ struct FencedNotice {
 struct RevokedNotice {
   std::vector<HandleId> handles;
   BATON_FIELDS(handles)
+};
+
+// What a session was told of a file is no longer so (rule C2).
+enum class ChangeKind : std::uint8_t {
+  kAttributes = 1,
+  kData = 2,        // and attributes
+  kName = 3,        // `name` in the directory, and its attributes
+  kEverything = 4,  // of every file
+};
+
+struct FileChange {
+  ChangeKind kind = ChangeKind::kAttributes;
+  std::uint64_t ino = 0;  // Attr::ino
+  std::string name;
+  BATON_FIELDS(kind, ino, name)
+};
+
+// Notice: somebody else changed what this session was told. Sent before the other gets the answer to his change.
+struct ChangedNotice {
+  FileChange change;
+  BATON_FIELDS(change)
 };
 
 struct FenceAcknowledgedRequest {
@@ -107,9 +132,10 @@ struct CancelRequest {
 // --- Names ----------------------------------------------------------------------------------------------------------
 
 struct NodeReply {
-  FileRef file;
+  FileRef file;          // LOOKUP: none, if there is no such name and the session will be told when there is
   Attr attr;
-  BATON_FIELDS(file, attr)
+  bool watched = false;  // the session will be told of the next change of the attributes (rule C2)
+  BATON_FIELDS(file, attr, watched)
 };
 
 struct LookupRequest {
@@ -214,7 +240,8 @@ struct GetattrRequest {
 
 struct AttrReply {
   Attr attr;
-  BATON_FIELDS(attr)
+  bool watched = false;  // as in NodeReply
+  BATON_FIELDS(attr, watched)
 };
 
 struct SetattrRequest {
@@ -293,7 +320,7 @@ struct CreateRequest {
 struct OpenReply {
   HandleId handle{};
   FileRef file;
-  Attr attr;
+  Attr attr;                 // watched, as is the data (rule C2)
   std::uint64_t change = 0;  // rises whenever another session changes the data (rule C1)
   BATON_FIELDS(handle, file, attr, change)
 };

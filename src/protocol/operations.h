@@ -61,7 +61,8 @@ enum class Order : std::uint8_t { kAny, kOrdered };
 // Sent by the server, unasked: number, name, message.
 #define BATON_NOTICES(X)              \
   X(100, Fenced, FencedNotice)        \
-  X(101, Revoked, RevokedNotice)
+  X(101, Revoked, RevokedNotice)      \
+  X(102, Changed, ChangedNotice)
 
 enum class Operation : std::uint16_t {
 #define X(number, name, ...) k##name = number,

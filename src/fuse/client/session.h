@@ -42,6 +42,9 @@ class SessionListener {
   virtual void OnFences(const std::vector<protocol::Fence>& fences) = 0;
   virtual void OnFenced(const protocol::FencedNotice& notice) = 0;
   virtual void OnRevoked(const protocol::RevokedNotice& notice) = 0;
+  virtual void OnChanged(const protocol::ChangedNotice& notice) = 0;
+  // After a break, before any reply: notices may have been lost with the old connection.
+  virtual void OnResumed() = 0;
   // batond no longer knows the session: every handle and lock of it is gone. Generation() is the next one's
   // already. Afterwards every outstanding call completes with ESTALE; then a new session is sought.
   virtual void OnSessionLost() = 0;
@@ -54,6 +57,7 @@ struct SessionIdentity {
   std::string machine;
   std::string mount_point;
   std::string run;
+  std::uint64_t features = 0;  // protocol::kFeature...
 };
 
 // Why the first connection failed, for people.

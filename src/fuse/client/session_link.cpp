@@ -52,6 +52,7 @@ void Session::OnUp(LinkId link, std::string_view peer) {
   const protocol::HelloRequest hello{.magic = protocol::kMagic,
                                      .oldest_version = protocol::kProtocolVersion,
                                      .newest_version = protocol::kProtocolVersion,
+                                     .features = identity_.features,
                                      .session = session_,
                                      .secret = secret_,
                                      .node = identity_.node,
@@ -207,6 +208,7 @@ void Session::Welcome(const protocol::HelloReply& reply) {
     listener_.OnNewSession(reply, CurrentGeneration());
   }
   listener_.OnFences(reply.fences);
+  if (resumes) listener_.OnResumed();
   ResendOutstanding();
   GoLive(resumes);
 }
@@ -369,6 +371,10 @@ void Session::OnNotice(const FrameHeader& header, std::span<const std::byte> bod
     case Operation::kRevoked:
       if (const auto notice = protocol::Decode<protocol::RevokedNotice>(body))
         return listener_.OnRevoked(*notice);
+      break;
+    case Operation::kChanged:
+      if (const auto notice = protocol::Decode<protocol::ChangedNotice>(body))
+        return listener_.OnChanged(*notice);
       break;
     default:
       break;

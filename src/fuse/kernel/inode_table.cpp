@@ -39,17 +39,20 @@ bool Inode::WhenClosed(UniqueFunction<void()>& then) {
 }
 
 InodeTable::~InodeTable() {
+  if (root_ != nullptr) root_->itself_.reset();
   for (Inode* inode : std::exchange(known_to_kernel_, {})) {
     const auto parent = std::move(inode->parent_);
     const auto last = std::move(inode->itself_);
   }
 }
 
-void InodeTable::SetRoot(const FileRef& root) {
-  root_ = std::make_shared<Inode>(root, 0);
+void InodeTable::SetRoot(const FileRef& root, std::uint64_t number) {
+  root_ = std::make_shared<Inode>(root, number);
   root_->lookups_ = 1;
   std::lock_guard lock(mutex_);
+  root_->itself_ = root_;
   by_file_[root] = root_.get();
+  by_number_[number] = root_.get();
 }
 
 std::shared_ptr<Inode> InodeTable::Get(std::uint64_t number) const {
@@ -117,6 +120,14 @@ std::shared_ptr<Inode> InodeTable::FindByNumber(std::uint64_t number) const {
   std::lock_guard lock(mutex_);
   const auto found = by_number_.find(number);
   return found == by_number_.end() ? nullptr : found->second->itself_;
+}
+
+std::vector<std::shared_ptr<Inode>> InodeTable::All() const {
+  std::vector<std::shared_ptr<Inode>> all;
+  std::lock_guard lock(mutex_);
+  all.reserve(by_file_.size());
+  for (const auto& [file, inode] : by_file_) all.push_back(inode->itself_);
+  return all;
 }
 
 std::size_t InodeTable::Size() const {

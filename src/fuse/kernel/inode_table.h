@@ -54,6 +54,10 @@ class Inode : public std::enable_shared_from_this<Inode> {
   // Runs `then` when no close is on its way any more. False, and `then` untouched: none is.
   bool WhenClosed(UniqueFunction<void()>& then);
 
+  // The kernel could not be told that the attributes it was given have changed: it had not taken them yet.
+  void SetUntold(bool untold) { untold_ = untold; }
+  bool IsUntold() const { return untold_; }
+
   // A record lock was asked for through this inode: a close must tell batond (rule L1).
   void SetLocked() { locked_ = true; }
   bool WasLocked() const { return locked_; }
@@ -65,6 +69,7 @@ class Inode : public std::enable_shared_from_this<Inode> {
   const std::uint64_t number_;
   std::atomic<bool> retired_ = false;
   std::atomic<bool> locked_ = false;
+  std::atomic<bool> untold_ = false;
 
   mutable std::mutex mutex_;
   std::optional<KnownPages> pages_;
@@ -85,7 +90,7 @@ class InodeTable {
   ~InodeTable();
 
   // `root` stays for good; the kernel calls it FUSE_ROOT_ID.
-  void SetRoot(const FileRef& root);
+  void SetRoot(const FileRef& root, std::uint64_t number);
   std::shared_ptr<Inode> Root() const { return root_; }
 
   // Requires that the kernel knows `number`.
@@ -107,6 +112,8 @@ class InodeTable {
 
   // The newest inode with this st_ino; none if the kernel knows none.
   std::shared_ptr<Inode> FindByNumber(std::uint64_t number) const;
+  // All that the kernel may look at under their names: retired ones are not among them.
+  std::vector<std::shared_ptr<Inode>> All() const;
   std::size_t Size() const;
 
  private:

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
@@ -14,15 +15,20 @@
 
 namespace baton {
 
+// A point in the row of batond's notices of changes (rule C2).
+enum class NoticeMark : std::uint64_t {};
+
 class KernelReply {
  public:
   KernelReply() = default;
   explicit KernelReply(fuse_req_t request) : request_(request) {}
-  KernelReply(KernelReply&& other) noexcept : request_(std::exchange(other.request_, nullptr)) {}
+  KernelReply(KernelReply&& other) noexcept
+      : request_(std::exchange(other.request_, nullptr)), since_(other.since_) {}
   KernelReply& operator=(KernelReply&& other) noexcept {
     if (this != &other) {
       DropUnanswered();
       request_ = std::exchange(other.request_, nullptr);
+      since_ = other.since_;
     }
     return *this;
   }
@@ -31,6 +37,10 @@ class KernelReply {
   explicit operator bool() const { return request_ != nullptr; }
   fuse_req_t Request() const { return request_; }
   const fuse_ctx& Context() const { return *fuse_req_ctx(request_); }
+
+  // When batond was asked: what it told of later, its answer may not know.
+  void SetSince(NoticeMark since) { since_ = since; }
+  NoticeMark Since() const { return since_; }
 
   bool Error(int error) { return Took(fuse_reply_err(Take(), error)); }
   bool Ok() { return Error(0); }
@@ -59,6 +69,7 @@ class KernelReply {
   void DropUnanswered();
 
   fuse_req_t request_ = nullptr;
+  NoticeMark since_{};
 };
 
 }  // namespace baton

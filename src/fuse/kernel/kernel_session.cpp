@@ -1,6 +1,7 @@
 #include "fuse/kernel/kernel_session.h"
 
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -136,6 +137,12 @@ dev_t KernelSession::Device() const {
   constexpr int kFlags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
   if (statx(AT_FDCWD, mount_point_.c_str(), kFlags, STATX_TYPE, &place) != 0) return 0;
   return makedev(place.stx_dev_major, place.stx_dev_minor);
+}
+
+bool KernelSession::ForgetAllNames() {
+  constexpr std::int32_t kNotifyIncEpoch = 8;  // FUSE_NOTIFY_INC_EPOCH of linux/fuse.h since protocol 7.44
+  const fuse_out_header notice{.len = sizeof(fuse_out_header), .error = kNotifyIncEpoch, .unique = 0};
+  return write(fuse_session_fd(session_), &notice, sizeof notice) == sizeof notice;
 }
 
 void KernelSession::Detach() {

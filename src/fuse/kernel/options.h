@@ -36,7 +36,7 @@ struct MountOptions {
   std::string instance_variable = "APP_INSTANCE_ID";
   std::string version_variable = "APP_INSTANCE_VERSION";
   std::string takeover_variable = "APP_INSTANCE_TAKEOVER";
-  double attr_timeout = 0;                  // seconds
+  double attr_timeout = 1;                  // seconds
   double entry_timeout = 0;                 // seconds
   std::vector<std::string> kernel_options;  // for mount(2), as libfuse knows them
 };

@@ -21,7 +21,8 @@ void Grant(Mount& mount, Attempt attempt, const CreateAnswer& answer) {
   mount.PinCaller(attempt.caller, answer.epoch);
   fuse_entry_param entry;
   auto inode =
-      mount.FillEntry({answer.reply->file, answer.reply->attr}, attempt.directory, attempt.name, entry);
+      mount.FillEntry({answer.reply->file, answer.reply->attr, true}, attempt.directory, attempt.name,
+                      attempt.reply.Since(), entry);
   auto open = MakeOpen(answer, attempt.caller, attempt.info.flags, inode);
   attempt.info.fh = mount.opens.Add(open);
   bool taken = false;

@@ -22,8 +22,9 @@ void TellKernel(Mount& mount, const InodeTable::RetiredInode& retired) {
 }  // namespace
 
 void FenceKeeper::OnNewSession(const protocol::HelloReply& reply, client::Generation) {
+  mount_->coherence.SetLease(reply.lease);
   if (!std::exchange(had_session_, true)) {
-    mount_->inodes.SetRoot(reply.root);
+    mount_->inodes.SetRoot(reply.root, reply.root_ino);
   } else if (!(mount_->inodes.Root()->File() == reply.root)) {
     log::Error("batond now serves another directory than before; unmount {} and mount it again",
                mount_->options.mount_point);
@@ -97,6 +98,15 @@ void FenceKeeper::OnSessionLost() {
       opens.size(), retired.size());
   Scan(mount_->identity.PutAllInForce(mount_->clock.Now()), [] {});
   TellKernelOf(retired);
+  mount_->coherence.TrustNothing();
+}
+
+void FenceKeeper::OnChanged(const protocol::ChangedNotice& notice) {
+  mount_->coherence.Told(notice.change);
+}
+
+void FenceKeeper::OnResumed() {
+  mount_->coherence.TrustNothing();
 }
 
 FenceKeeper::RetiredInodes FenceKeeper::RetireInodesOf(const Opens& opens) {

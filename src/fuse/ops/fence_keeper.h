@@ -26,6 +26,8 @@ class FenceKeeper final : public client::SessionListener {
   void OnFenced(const protocol::FencedNotice& notice) override;
   void OnRevoked(const protocol::RevokedNotice& notice) override;
   void OnSessionLost() override;
+  void OnChanged(const protocol::ChangedNotice& notice) override;
+  void OnResumed() override;
 
  private:
   using Opens = std::vector<std::shared_ptr<Open>>;

@@ -1,4 +1,3 @@
-#include "fuse/ops/convert.h"
 #include "fuse/ops/mount.h"
 #include "fuse/ops/operations.h"
 
@@ -18,11 +17,7 @@ void Getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
                      mount.Call<Operation::kGetattr>(
                          std::move(to), WaitKind::kPlain, {inode->File(), std::move(caller)},
                          [&mount](KernelReply last, client::Answer<Operation::kGetattr>&& answer) {
-                           if (!answer.reply) {
-                             last.Error(answer.reply.error().value);
-                             return;
-                           }
-                           last.Attributes(ToStat(answer.reply->attr), mount.options.attr_timeout);
+                           mount.ReplyAttributes(std::move(last), answer.reply);
                          });
                    });
 }

@@ -24,6 +24,7 @@ void GrantToKernel(Mount& mount, KernelReply reply, const baton::Open& open,
 // Rule C1: what others wrote before is seen by whoever has the lock.
 void Granted(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
              const protocol::LockRequest& lock, std::uint64_t change) {
+  mount.coherence.BeforeGrant(open->inode);
   const auto pages = open->inode->Pages();
   const bool pages_valid = pages && pages->generation == open->generation && pages->change == change;
   if (lock.mode == protocol::LockMode::kUnlock || pages_valid) {

@@ -19,6 +19,7 @@ Mount::Mount(const MountOptions& mount_options, const Clock& boot_clock, const P
       opens(open_table),
       ancestors(proc, clock),
       pending(session, proc, opens, fates),
+      coherence(*this, options.attr_timeout, options.entry_timeout),
       housekeeping(clock),
       refusals(clock) {}
 
@@ -121,13 +122,14 @@ void Mount::WaitForFences() {
 }
 
 std::shared_ptr<Inode> Mount::FillEntry(const protocol::NodeReply& node, const std::shared_ptr<Inode>& parent,
-                                        std::string_view name, fuse_entry_param& entry) {
+                                        std::string_view name, NoticeMark since,
+                                        fuse_entry_param& entry) {
   auto inode = inodes.Remember(node.file, node.attr, parent, name);
   entry = {};
   entry.ino = inodes.NumberFor(*inode);
   entry.attr = ToStat(node.attr);
-  entry.attr_timeout = options.attr_timeout;
-  entry.entry_timeout = options.entry_timeout;
+  entry.attr_timeout = coherence.AttrTimeout(since, node.attr.ino, node.watched);
+  entry.entry_timeout = coherence.EntryTimeout(since, parent->Number());
   return inode;
 }
 
@@ -137,9 +139,23 @@ void Mount::ReplyEntry(KernelReply reply, const Result<protocol::NodeReply>& nod
     reply.Error(node.error().value);
     return;
   }
-  fuse_entry_param entry;
-  const auto inode = FillEntry(*node, parent, name, entry);
+  fuse_entry_param entry{};
+  if (node->file.Empty()) {
+    entry.entry_timeout = coherence.EntryTimeout(reply.Since(), parent->Number());
+    reply.Entry(entry);
+    return;
+  }
+  const auto inode = FillEntry(*node, parent, name, reply.Since(), entry);
   if (!reply.Entry(entry)) inodes.Forget(*inode, 1);
+}
+
+void Mount::ReplyAttributes(KernelReply reply, const Result<protocol::AttrReply>& answer) {
+  if (!answer) {
+    reply.Error(answer.error().value);
+    return;
+  }
+  const double timeout = coherence.AttrTimeout(reply.Since(), answer->attr.ino, answer->watched);
+  reply.Attributes(ToStat(answer->attr), timeout);
 }
 
 void Mount::InvalidatePages(const Inode& inode) {

@@ -25,6 +25,7 @@
 #include "fuse/kernel/options.h"
 #include "fuse/kernel/worker_pool.h"
 #include "fuse/ops/ancestor_cache.h"
+#include "fuse/ops/coherence.h"
 #include "fuse/ops/housekeeping.h"
 #include "fuse/ops/member_requests.h"
 #include "fuse/ops/pending.h"
@@ -105,6 +106,7 @@ class Mount {
     const client::CallToken token = call_options.token;
     call_options.op_timeout = options.op_timeout;
     Register(reply, kind, token, std::move(inode));
+    reply.SetSince(coherence.Now());
     session.Call<kOp>(
         request,
         [this, token, reply = std::move(reply),
@@ -141,9 +143,12 @@ class Mount {
   // --- Answers
   // ------------------------------------------------------------------------------------------------------
 
-  // Remembers the file under this name and fills what the kernel wants to know of it.
+  // Remembers the file under this name and fills what the kernel wants to know of it. `since`: of the request that is
+  // answered.
   std::shared_ptr<Inode> FillEntry(const protocol::NodeReply& node, const std::shared_ptr<Inode>& parent,
-                                   std::string_view name, fuse_entry_param& entry);
+                                   std::string_view name, NoticeMark since, fuse_entry_param& entry);
+  // The answer of GETATTR, SETATTR.
+  void ReplyAttributes(KernelReply reply, const Result<protocol::AttrReply>& answer);
   // The answer of LOOKUP, MKDIR, MKNOD, SYMLINK, LINK.
   void ReplyEntry(KernelReply reply, const Result<protocol::NodeReply>& node,
                   const std::shared_ptr<Inode>& parent, std::string_view name);
@@ -163,6 +168,7 @@ class Mount {
   RepeatedOpens repeated_opens;
   AncestorCache ancestors;
   Pending pending;
+  Coherence coherence;
   Housekeeping housekeeping;
   RefusalLog refusals;
   KernelSession kernel;
@@ -174,6 +180,7 @@ class Mount {
   WorkerPool fence_pool{"fence", 8};     // their ends
   WorkerPool retire_pool{"retire", 16};  // tells the kernel of retired inodes
   WorkerPool notifier{"notifier", 32};   // tells it of changed pages
+  WorkerPool name_pool{"names", 32};     // tells it of changed names
 
  private:
   static void OnInterrupt(fuse_req_t request, void* token);

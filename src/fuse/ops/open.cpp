@@ -64,6 +64,7 @@ void Grant(Mount& mount, Attempt attempt, const OpenAnswer& answer) {
     return;
   }
   Close(mount, mount.repeated_opens.Take(attempt.inode->FateKey(), open->pid));
+  mount.coherence.BeforeGrant(attempt.inode);
   FillOpenFlags(*open, attempt.info);
   if (!attempt.reply.Open(attempt.info)) {
     mount.opens.Remove(attempt.info.fh);

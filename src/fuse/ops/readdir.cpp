@@ -48,18 +48,18 @@ bool IsDots(const std::string& name) {
 }
 
 // An entry whose node the kernel gets counts as a lookup, except the dots.
-bool AddPlus(Mount& mount, fuse_req_t request, const std::shared_ptr<Inode>& directory,
+bool AddPlus(Mount& mount, const KernelReply& reply, const std::shared_ptr<Inode>& directory,
              const protocol::ReaddirEntry& entry, EntryBuffer& buffer,
              std::vector<std::shared_ptr<Inode>>& counted) {
   fuse_entry_param param{};
   std::shared_ptr<Inode> inode;
   if (entry.node && !IsDots(entry.name)) {
-    inode = mount.FillEntry(*entry.node, directory, entry.name, param);
+    inode = mount.FillEntry(*entry.node, directory, entry.name, reply.Since(), param);
   } else {
     param.attr.st_ino = entry.ino;
     param.attr.st_mode = entry.type;
   }
-  const bool fits = buffer.AddPlus(request, entry, param);
+  const bool fits = buffer.AddPlus(reply.Request(), entry, param);
   if (inode && fits) counted.push_back(inode);
   if (inode && !fits) mount.inodes.Forget(*inode, 1);
   return fits;
@@ -75,7 +75,7 @@ void Reply(Mount& mount, KernelReply reply, Style style, std::size_t size,
   std::vector<std::shared_ptr<Inode>> counted;
   for (const protocol::ReaddirEntry& entry : answer.reply->entries) {
     const bool fits = style == Style::kPlus
-                          ? AddPlus(mount, reply.Request(), directory, entry, buffer, counted)
+                          ? AddPlus(mount, reply, directory, entry, buffer, counted)
                           : buffer.Add(reply.Request(), entry);
     if (!fits) break;
   }

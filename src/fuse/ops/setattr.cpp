@@ -20,11 +20,7 @@ void Send(Mount& mount, KernelReply reply, protocol::SetattrRequest setattr, Who
       [&mount, inode, caller = std::move(caller)](KernelReply to, SetattrAnswer&& answer) {
         mount.NoteFate(answer, inode->FateKey());
         mount.PinCaller(caller, answer.epoch);
-        if (!answer.reply) {
-          to.Error(answer.reply.error().value);
-          return;
-        }
-        to.Attributes(ToStat(answer.reply->attr), mount.options.attr_timeout);
+        mount.ReplyAttributes(std::move(to), answer.reply);
       },
       std::move(call));
 }

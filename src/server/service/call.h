@@ -1,6 +1,7 @@
 // Call: one request of a session until it has its one reply. Movable, on the thread that works for it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -26,21 +27,30 @@ class Call {
   const std::shared_ptr<Session>& session() const { return session_; }
   const protocol::FrameHeader& request() const { return request_; }
 
+  // Runs before the reply goes out, whatever that is: who changed something hears of it after those who must know (rule C2).
+  void BeforeReply(std::function<void()> then) { before_reply_ = std::move(then); }
+
   // Each of these is the reply.
   template <class Reply>
   void Answer(const Reply& reply, Epoch epoch = {}, std::span<const std::byte> data = {}) {
     std::vector<std::byte> body;
     protocol::Encoder(body).Put(reply);
-    std::exchange(session_, nullptr)->Complete(request_, 0, epoch, body, data);
+    Complete(0, epoch, body, data);
   }
   void AnswerDone(Epoch epoch = {}, std::span<const std::byte> data = {}) {
-    std::exchange(session_, nullptr)->Complete(request_, 0, epoch, {}, data);
+    Complete(0, epoch, {}, data);
   }
-  void Fail(int error) { std::exchange(session_, nullptr)->Complete(request_, error, {}, {}, {}); }
+  void Fail(int error) { Complete(error, {}, {}, {}); }
 
  private:
+  void Complete(int error, Epoch epoch, std::span<const std::byte> body, std::span<const std::byte> data) {
+    if (const auto then = std::exchange(before_reply_, nullptr)) then();
+    std::exchange(session_, nullptr)->Complete(request_, error, epoch, body, data);
+  }
+
   std::shared_ptr<Session> session_;
   protocol::FrameHeader request_;
+  std::function<void()> before_reply_;
 };
 
 }  // namespace baton::server

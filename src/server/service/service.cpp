@@ -176,7 +176,8 @@ void Service::Begin(const std::shared_ptr<Connection>& connection, const FrameHe
   }
   protocol::SessionSecret secret;
   randombytes_buf(&secret, sizeof secret);
-  const auto session = std::make_shared<Session>(NewSessionId(), secret, hello.node, clock_.Now());
+  const bool keeps_names = (hello.features & protocol::kFeatureKeepsNames) != 0;
+  const auto session = std::make_shared<Session>(NewSessionId(), secret, hello.node, keeps_names, clock_.Now());
   const SessionBegins begins{session->id(), hello.node, hello.boot, hello.machine, hello.mount_point};
   const int error = coordinator_.BeginSession(
       session, begins, [&](const auto& fences) { Welcome(session, connection, header, false, fences); });
@@ -195,7 +196,9 @@ void Service::Welcome(const std::shared_ptr<Session>& session, const std::shared
   reply.resumed = resumed;
   reply.slots = protocol::kMaxSlots;
   reply.lease = options_.lease;
-  reply.root = store_.Root().ref;
+  const store::Node root = store_.Root();
+  reply.root = root.ref;
+  reply.root_ino = root.key.ino;
   // The rest follows as notices, before any answer: a frame has a bound, the fences of a long boot have not.
   constexpr std::size_t kMostInReply = 1024;
   std::vector<protocol::FencedNotice> rest;
@@ -289,6 +292,16 @@ ClaimMode Service::ClaimModeFor(const store::DirectoryPolicy& policy) const {
       break;
   }
   return ClaimMode::kWrite;
+}
+
+void Service::NoteData(const OpenFile& file) {
+  file.shared->Changed(file.session);
+  watches_.DataChanged(file.session, file.file->Key());
+}
+
+void Service::NoteData(SessionId by, const FileKey& file) {
+  coordinator_.shared_files().Changed(file, by);
+  watches_.DataChanged(by, file);
 }
 
 std::shared_ptr<OpenFile> Service::FileOf(Call& call, HandleId handle) {

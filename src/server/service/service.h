@@ -14,6 +14,7 @@
 #include "server/service/call.h"
 #include "server/service/coordinator.h"
 #include "server/service/name_locks.h"
+#include "server/service/watches.h"
 #include "server/store/backing_store.h"
 
 namespace baton::server {
@@ -42,6 +43,7 @@ class Service final : public FrameHandler {
   store::BackingStore& store() { return store_; }
   Coordinator& coordinator() { return coordinator_; }
   NameLocks& name_locks() { return name_locks_; }
+  Watches& watches() { return watches_; }
   const ServiceOptions& options() const { return options_; }
   const Clock& clock() const { return clock_; }
 
@@ -52,6 +54,11 @@ class Service final : public FrameHandler {
   Result<Requester> RequesterFor(const Call& call, const protocol::Caller& caller,
                                  const store::DirectoryPolicy& policy) const;
   ClaimMode ClaimModeFor(const store::DirectoryPolicy& policy) const;
+
+  // Data was changed, and nobody has been told of it yet: readers find out at their next open or lock (rule C1), whoever
+  // watches the file is told now (C2).
+  void NoteData(const OpenFile& file);
+  void NoteData(SessionId by, const FileKey& file);
 
   // The open that a handle id of this call's session names; otherwise null, and the call is answered.
   std::shared_ptr<OpenFile> FileOf(Call& call, HandleId handle);
@@ -73,6 +80,7 @@ class Service final : public FrameHandler {
   Timers& timers_;
   const Clock& clock_;
   NameLocks name_locks_;
+  Watches watches_;
   Instant watched_at_{};
   std::mutex watch_mutex_;
   TimerId watch_{};

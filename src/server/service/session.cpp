@@ -140,6 +140,7 @@ void Session::Adopt(std::shared_ptr<Connection> connection) {
   {
     const std::lock_guard lock(mutex_);
     old = std::exchange(connection_, std::move(connection));
+    connections_.fetch_add(1, std::memory_order_acq_rel);
   }
   if (old) old->Close();
 }

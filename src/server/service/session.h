@@ -24,12 +24,13 @@ namespace baton::server {
 
 class Session {
  public:
-  Session(SessionId id, protocol::SessionSecret secret, std::string node, Instant now)
-      : id_(id), secret_(secret), node_(std::move(node)), heard_(now) {}
+  Session(SessionId id, protocol::SessionSecret secret, std::string node, bool keeps_names, Instant now)
+      : id_(id), secret_(secret), node_(std::move(node)), keeps_names_(keeps_names), heard_(now) {}
 
   SessionId id() const { return id_; }
   const protocol::SessionSecret& secret() const { return secret_; }
   const std::string& node() const { return node_; }
+  bool keeps_names() const { return keeps_names_; }
 
   // What a request frame means to its slot.
   enum class Arrival : std::uint8_t {
@@ -62,6 +63,8 @@ class Session {
   // The connection closed. False if it was not (any longer) the session's.
   bool Lost(const Connection* connection);
   std::shared_ptr<Connection> connection() const;
+  // How many it has had.
+  std::uint32_t connections() const { return connections_.load(std::memory_order_acquire); }
   // Ended in the arbiter: whatever still comes is answered with ESTALE.
   void End();
   bool ended() const { return ended_.load(std::memory_order_acquire); }
@@ -84,8 +87,10 @@ class Session {
   const SessionId id_;
   const protocol::SessionSecret secret_;
   const std::string node_;
+  const bool keeps_names_;
   std::atomic<Instant> heard_;
   std::atomic<bool> ended_{false};
+  std::atomic<std::uint32_t> connections_{0};
   mutable std::mutex mutex_;
   std::shared_ptr<Connection> connection_;
   std::set<HandleId> revoked_;  // bounded by what the mount has open

@@ -22,6 +22,8 @@ class QuietListener final : public SessionListener {
   void OnFences(const std::vector<protocol::Fence>&) override {}
   void OnFenced(const protocol::FencedNotice&) override {}
   void OnRevoked(const protocol::RevokedNotice&) override {}
+  void OnChanged(const protocol::ChangedNotice&) override {}
+  void OnResumed() override {}
   void OnSessionLost() override { ++losses; }
   std::atomic<int> sessions{0};
   std::atomic<int> losses{0};

@@ -36,6 +36,10 @@ class TracingListener final : public SessionListener {
   void OnRevoked(const protocol::RevokedNotice& notice) override {
     trace_.push_back("revoked " + std::to_string(notice.handles.size()));
   }
+  void OnChanged(const protocol::ChangedNotice& notice) override {
+    trace_.push_back("changed " + std::to_string(notice.change.ino));
+  }
+  void OnResumed() override { trace_.push_back("resumed"); }
   void OnSessionLost() override { trace_.push_back("lost"); }
 
  private:

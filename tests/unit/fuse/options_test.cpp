@@ -34,7 +34,7 @@ TEST(Options, PlainMount) {
   EXPECT_EQ(options.claim_wait, std::chrono::seconds(1));
   EXPECT_EQ(options.op_timeout, Duration(0));
   EXPECT_EQ(options.instance_variable, "APP_INSTANCE_ID");
-  EXPECT_EQ(options.attr_timeout, 0);
+  EXPECT_EQ(options.attr_timeout, 1);
 }
 
 TEST(Options, EveryOptionWithAValue) {

@@ -20,7 +20,7 @@ Attr AttrOf(std::uint64_t number) {
 
 class Tables : public testing::Test {
  protected:
-  void SetUp() override { inodes_.SetRoot(Ref(0)); }
+  void SetUp() override { inodes_.SetRoot(Ref(0), 2); }
 
   std::shared_ptr<Inode> Look(unsigned char name) {
     return inodes_.Remember(Ref(name), AttrOf(name), inodes_.Root(), std::string(1, static_cast<char>(name)));

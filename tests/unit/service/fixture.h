@@ -198,6 +198,7 @@ class TestMount {
 
   std::shared_ptr<FakeConnection> connection;
   std::string boot = "boot";
+  std::uint64_t features = 0;
   protocol::HelloReply welcome;
 
  private:
@@ -287,6 +288,7 @@ inline int TestMount::Hello(std::string mount_point, std::shared_ptr<FakeConnect
   protocol::HelloRequest hello;
   hello.magic = protocol::kMagic;
   hello.oldest_version = hello.newest_version = protocol::kProtocolVersion;
+  hello.features = features;
   hello.session = welcome.session;
   hello.secret = welcome.secret;
   hello.node = node_;

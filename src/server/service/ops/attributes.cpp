@@ -27,10 +27,11 @@ void TruncateByHandle(Service& service, Call call, const protocol::SetattrReques
     service.coordinator().ReportLate(*file);
     return call.Fail(entry.error());
   }
+  service.watches().Watch(call.session(), file->file->Key(), Watches::What::kAttributes);
   const auto attr = file->file->SetAttr(Service::CredentialsOf(wish.caller), wish.change);
   if (!attr) return call.Fail(attr.error().value);
-  file->shared->Changed(file->session);
-  call.Answer(protocol::AttrReply{*attr});
+  service.NoteData(*file);
+  call.Answer(protocol::AttrReply{*attr, true});
 }
 
 // A line for each holder: NODE GUID PID MODE.
@@ -64,11 +65,11 @@ void Setattr(Service& service, Call call, const protocol::SetattrRequest& wish, 
     return FileTarget(service, wish.file, content ? Act::kContent : Act::kNames);
   };
   change.probe = [&store, who, wish] { return store.WouldSetAttr(who, wish.file, wish.change); };
-  change.act = [&service, who, wish, content](Call& done, Epoch epoch) {
+  change.act = [&service, who, wish](Call& done, Epoch epoch) {
+    service.watches().Watch(done.session(), *service.store().KeyOf(wish.file), Watches::What::kAttributes);
     const auto attr = service.store().SetAttr(who, wish.file, wish.change);
     if (!attr) return done.Fail(attr.error().value);
-    if (content) service.coordinator().shared_files().Changed(*service.store().KeyOf(wish.file), done.session()->id());
-    done.Answer(protocol::AttrReply{*attr}, epoch);
+    done.Answer(protocol::AttrReply{*attr, true}, epoch);
   };
   RunChange(service, std::move(call), std::move(change));
 }

@@ -67,7 +67,21 @@ class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
 
   void Act(Coordinator::Answer& answer) {
     if (answer.error != 0) return call_.Fail(answer.error);
+    call_.BeforeReply([self = shared_from_this(), by = call_.session()->id()] { self->TellOthers(by); });
     change_.act(call_, answer.epoch);
+  }
+
+  // Even if it failed: half of it may be done.
+  void TellOthers(SessionId by) {
+    for (const auto& target : wish_.targets) {
+      if (target.act == Act::kContent) {
+        service_.NoteData(by, target.file);
+      } else {
+        service_.watches().AttributesChanged(by, target.file);
+      }
+    }
+    for (const FileKey& file : change_.attributes_of) service_.watches().AttributesChanged(by, file);
+    for (const Name& name : change_.names) service_.watches().NameChanged(by, name.directory, name.name);
   }
 
   Service& service_;

@@ -5,11 +5,17 @@
 
 #include <array>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "server/service/service.h"
 
 namespace baton::server::ops {
+
+struct Name {
+  FileKey directory;
+  std::string name;
+};
 
 struct Change {
   protocol::Caller caller;
@@ -18,6 +24,9 @@ struct Change {
   bool by_name = false;                // false: `directories` do not count
   // Whose files it touches, as the names stand now.
   std::function<Result<std::vector<ChangeWish::Target>>()> targets;
+  // What it changes beside the targets (rule C2): names, and files' attributes.
+  std::vector<Name> names;
+  std::vector<FileKey> attributes_of;
   // The errno that `act` would give, without doing it.
   std::function<Result<void>()> probe;
   // Does it and answers. Inside the gate, with the names kept still.

@@ -22,6 +22,7 @@ void Read(Service& service, Call call, const protocol::ReadRequest& wish, std::s
   const auto file = service.FileOf(call, wish.handle);
   if (!file || !StillOpen(service, call, *file)) return;
   if (wish.size > protocol::kMaxDataSize) return call.Fail(EINVAL);
+  service.watches().Watch(call.session(), file->file->Key(), Watches::What::kData);
   thread_local std::vector<std::byte> buffer(protocol::kMaxDataSize);
   const std::span<std::byte> to(buffer.data(), wish.size);
   const auto count = file->file->Read(to, wish.offset);
@@ -49,7 +50,7 @@ void Write(Service& service, Call call, const protocol::WriteRequest& wish, std:
     if (!written) return call.Fail(written.error().value);
     reply = {static_cast<std::uint32_t>(*written), wish.offset};
   }
-  file->shared->Changed(file->session);
+  service.NoteData(*file);
   call.Answer(reply);
 }
 

@@ -7,15 +7,36 @@
 namespace baton::server::ops {
 
 void Lookup(Service& service, Call call, const protocol::LookupRequest& wish, std::span<const std::byte>) {
-  const auto node = service.store().Lookup(Service::CredentialsOf(wish.caller), wish.directory, wish.name);
+  auto& store = service.store();
+  Watches& watches = service.watches();
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  const bool keeps_names = call.session()->keeps_names();
+  if (keeps_names) {
+    const auto directory = store.KeyOf(wish.directory);
+    if (!directory) return call.Fail(directory.error().value);
+    watches.Watch(call.session(), *directory, Watches::What::kNames);
+  }
+  const std::uint64_t before = watches.Now();
+  auto node = store.Lookup(who, wish.directory, wish.name);
+  if (!node && node.error().value == ENOENT && keeps_names) return call.Answer(protocol::NodeReply());
   if (!node) return call.Fail(node.error().value);
-  call.Answer(protocol::NodeReply{node->ref, node->attr});
+  watches.Watch(call.session(), node->key, Watches::What::kAttributes);
+  bool watched = watches.UnchangedSince(before);
+  if (!watched) {
+    const auto attr = store.GetAttr(who, node->ref);
+    watched = attr.has_value();
+    if (attr) node->attr = *attr;
+  }
+  call.Answer(protocol::NodeReply{node->ref, node->attr, watched});
 }
 
 void Getattr(Service& service, Call call, const protocol::GetattrRequest& wish, std::span<const std::byte>) {
+  const auto key = service.store().KeyOf(wish.file);
+  if (!key) return call.Fail(key.error().value);
+  service.watches().Watch(call.session(), *key, Watches::What::kAttributes);
   const auto attr = service.store().GetAttr(Service::CredentialsOf(wish.caller), wish.file);
   if (!attr) return call.Fail(attr.error().value);
-  call.Answer(protocol::AttrReply{*attr});
+  call.Answer(protocol::AttrReply{*attr, true});
 }
 
 void Readlink(Service& service, Call call, const protocol::ReadlinkRequest& wish, std::span<const std::byte>) {
@@ -32,6 +53,11 @@ void Statfs(Service& service, Call call, const protocol::StatfsRequest& wish, st
 
 void Readdir(Service& service, Call call, const protocol::ReaddirRequest& wish, std::span<const std::byte>) {
   const std::size_t size = std::min<std::size_t>(wish.size, protocol::kMaxBodySize / 2);
+  Watches& watches = service.watches();
+  const auto directory = service.store().KeyOf(wish.directory);
+  if (!directory) return call.Fail(directory.error().value);
+  if (call.session()->keeps_names()) watches.Watch(call.session(), *directory, Watches::What::kNames);
+  const std::uint64_t before = watches.Now();
   auto page = service.store().ReadDirectory(Service::CredentialsOf(wish.caller), wish.directory, wish.cookie, size,
                                             wish.with_attributes);
   if (!page) return call.Fail(page.error().value);
@@ -43,7 +69,14 @@ void Readdir(Service& service, Call call, const protocol::ReaddirRequest& wish, 
     out.ino = entry.ino;
     out.type = entry.type;
     out.cookie = entry.cookie;
-    if (node) out.node = protocol::NodeReply{node->ref, node->attr};
+    if (!node) continue;
+    watches.Watch(call.session(), node->key, Watches::What::kAttributes);
+    out.node = protocol::NodeReply{node->ref, node->attr, true};
+  }
+  if (!watches.UnchangedSince(before)) {
+    for (auto& entry : reply.entries) {
+      if (entry.node) entry.node->watched = false;
+    }
   }
   call.Answer(reply);
 }

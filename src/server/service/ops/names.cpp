@@ -25,9 +25,10 @@ bool InDirectory(Service& service, Call& call, const FileRef& directory, Change&
 }
 
 // Answers with what was made.
-void AnswerNode(Call& call, Epoch epoch, const Result<store::Node>& node) {
+void AnswerNode(Service& service, Call& call, Epoch epoch, std::uint64_t before, const Result<store::Node>& node) {
   if (!node) return call.Fail(node.error().value);
-  call.Answer(protocol::NodeReply{node->ref, node->attr}, epoch);
+  service.watches().Watch(call.session(), node->key, Watches::What::kAttributes);
+  call.Answer(protocol::NodeReply{node->ref, node->attr, service.watches().UnchangedSince(before)}, epoch);
 }
 
 void AnswerVoid(Call& call, Epoch epoch, const Result<void>& done) {
@@ -45,14 +46,19 @@ Targets TargetOf(Service& service, const Credentials& who, const FileRef& direct
 }
 
 template <class Probe, class Make>
-void MakeName(Service& service, Call call, const protocol::Caller& caller, const FileRef& directory, Probe probe,
-              Make make) {
+void MakeName(Service& service, Call call, const protocol::Caller& caller, const FileRef& directory,
+              const std::string& name, Probe probe, Make make, std::vector<FileKey> attributes_of = {}) {
   Change change;
   change.caller = caller;
   if (!InDirectory(service, call, directory, change)) return;
   change.targets = NoTargets;
+  change.names = {{change.directories[0], name}};
+  change.attributes_of = std::move(attributes_of);
   change.probe = std::move(probe);
-  change.act = [make = std::move(make)](Call& done, Epoch epoch) { AnswerNode(done, epoch, make()); };
+  change.act = [&service, make = std::move(make)](Call& done, Epoch epoch) {
+    const std::uint64_t before = service.watches().Now();
+    AnswerNode(service, done, epoch, before, make());
+  };
   RunChange(service, std::move(call), std::move(change));
 }
 
@@ -64,6 +70,7 @@ void RemoveName(Service& service, Call call, const protocol::RemoveRequest& wish
   change.targets = [&service, wish] {
     return TargetOf(service, Service::CredentialsOf(wish.caller), wish.directory, wish.name);
   };
+  change.names = {{change.directories[0], wish.name}};
   change.probe = std::move(probe);
   change.act = [remove = std::move(remove)](Call& done, Epoch epoch) { AnswerVoid(done, epoch, remove()); };
   RunChange(service, std::move(call), std::move(change));
@@ -74,7 +81,7 @@ void RemoveName(Service& service, Call call, const protocol::RemoveRequest& wish
 void MakeDirectory(Service& service, Call call, const protocol::MakeDirectoryRequest& wish, std::span<const std::byte>) {
   auto& store = service.store();
   const Credentials who = Service::CredentialsOf(wish.caller);
-  MakeName(service, std::move(call), wish.caller, wish.directory,
+  MakeName(service, std::move(call), wish.caller, wish.directory, wish.name,
            [&store, who, wish] { return store.WouldMakeDirectory(who, wish.directory, wish.name); },
            [&store, who, wish] { return store.MakeDirectory(who, wish.directory, wish.name, wish.mode); });
 }
@@ -82,7 +89,7 @@ void MakeDirectory(Service& service, Call call, const protocol::MakeDirectoryReq
 void MakeNode(Service& service, Call call, const protocol::MakeNodeRequest& wish, std::span<const std::byte>) {
   auto& store = service.store();
   const Credentials who = Service::CredentialsOf(wish.caller);
-  MakeName(service, std::move(call), wish.caller, wish.directory,
+  MakeName(service, std::move(call), wish.caller, wish.directory, wish.name,
            [&store, who, wish] { return store.WouldMakeNode(who, wish.directory, wish.name, wish.mode); },
            [&store, who, wish] { return store.MakeNode(who, wish.directory, wish.name, wish.mode, wish.device); });
 }
@@ -90,17 +97,19 @@ void MakeNode(Service& service, Call call, const protocol::MakeNodeRequest& wish
 void Symlink(Service& service, Call call, const protocol::SymlinkRequest& wish, std::span<const std::byte>) {
   auto& store = service.store();
   const Credentials who = Service::CredentialsOf(wish.caller);
-  MakeName(service, std::move(call), wish.caller, wish.directory,
+  MakeName(service, std::move(call), wish.caller, wish.directory, wish.name,
            [&store, who, wish] { return store.WouldSymlink(who, wish.directory, wish.name, wish.target); },
            [&store, who, wish] { return store.Symlink(who, wish.directory, wish.name, wish.target); });
 }
 
 void Link(Service& service, Call call, const protocol::LinkRequest& wish, std::span<const std::byte>) {
   auto& store = service.store();
+  const auto linked = store.KeyOf(wish.file);
+  if (!linked) return call.Fail(linked.error().value);
   const Credentials who = Service::CredentialsOf(wish.caller);
-  MakeName(service, std::move(call), wish.caller, wish.directory,
+  MakeName(service, std::move(call), wish.caller, wish.directory, wish.name,
            [&store, who, wish] { return store.WouldLink(who, wish.file, wish.directory, wish.name); },
-           [&store, who, wish] { return store.Link(who, wish.file, wish.directory, wish.name); });
+           [&store, who, wish] { return store.Link(who, wish.file, wish.directory, wish.name); }, {*linked});
 }
 
 void Unlink(Service& service, Call call, const protocol::RemoveRequest& wish, std::span<const std::byte>) {
@@ -128,6 +137,7 @@ void Rename(Service& service, Call call, const protocol::RenameRequest& wish, st
   const auto to = store.KeyOf(wish.new_directory);
   if (!to) return call.Fail(to.error().value);
   change.directories[1] = *to;
+  change.names = {{change.directories[0], wish.name}, {*to, wish.new_name}};
   change.targets = [&service, who, wish]() -> Targets {
     auto targets = TargetOf(service, who, wish.directory, wish.name);
     if (!targets) return targets;

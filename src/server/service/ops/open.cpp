@@ -50,7 +50,10 @@ void Granted(Service& service, Call& call, const Opening& opening, const std::sh
       service.coordinator().Tell(CloseHandle{file->id});
       return call.Fail(error);
     }
-    file->shared->Changed(file->session);
+    service.NoteData(*file);
+  }
+  for (const auto what : {Watches::What::kAttributes, Watches::What::kData}) {
+    service.watches().Watch(call.session(), file->file->Key(), what);
   }
   const auto attr = file->file->GetAttr();
   if (!attr) {
@@ -150,6 +153,7 @@ void Create(Service& service, Call call, const protocol::CreateRequest& wish, st
   change.policy_of = wish.directory;
   change.by_name = true;
   change.directories = {*key, *key};
+  change.names = {{*key, wish.name}};
   change.targets = [] { return std::vector<ChangeWish::Target>{}; };
   change.probe = [&store, who, wish] { return store.WouldCreate(who, wish.directory, wish.name); };
   change.act = [&service, who, wish](Call& done, Epoch) {
