@@ -55,7 +55,8 @@ class KernelSession {
   // still be given, to nobody, until this is destroyed.
   void Stop();
 
-  // The kernel asks again for every name from now on. False: it does not know how (before Linux 6.16). Any thread.
+  // The kernel asks again for every name from now on. False: it does not know how (before Linux 6.16). Any
+  // thread.
   bool ForgetAllNames();
 
   fuse_session* Fuse() const { return session_; }

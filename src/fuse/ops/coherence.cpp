@@ -80,7 +80,8 @@ void Coherence::TryAgain(const std::shared_ptr<Inode>& inode, int tries_left) {
   if (tries_left == 0) return;
   mount_.housekeeping.After(kPause, [this, inode, tries_left] {
     if (!inode->IsUntold()) return;
-    const int error = fuse_lowlevel_notify_inval_inode(mount_.kernel.Fuse(), mount_.inodes.NumberFor(*inode), -1, 0);
+    const int error =
+        fuse_lowlevel_notify_inval_inode(mount_.kernel.Fuse(), mount_.inodes.NumberFor(*inode), -1, 0);
     if (error == -ENOENT) return TryAgain(inode, tries_left - 1);
     inode->SetUntold(false);
   });
@@ -113,7 +114,8 @@ void Coherence::ForgetNamesOf(const std::shared_ptr<Inode>& directory) {
       names.swap(at->second);
     }
     for (const std::string& name : names) {
-      fuse_lowlevel_notify_inval_entry(mount_.kernel.Fuse(), mount_.inodes.NumberFor(*directory), name.data(), name.size());
+      fuse_lowlevel_notify_inval_entry(mount_.kernel.Fuse(), mount_.inodes.NumberFor(*directory), name.data(),
+                                       name.size());
     }
   }
 }

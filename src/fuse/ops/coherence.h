@@ -1,10 +1,11 @@
-// Coherence: keeps what the kernel believes of attributes, names and pages as true as rules C1 and C2 ask. batond tells of each
-// change of what it has given to this session; the kernel is made to forget that at once. It decides no timeouts of its own:
-// those are the mount's options, or nothing where a change has crossed the answer on its way.
+// Coherence: keeps what the kernel believes of attributes, names and pages as true as rules C1 and C2 ask.
+// batond tells of each change of what it has given to this session; the kernel is made to forget that at
+// once. It decides no timeouts of its own: those are the mount's options, or nothing where a change has
+// crossed the answer on its way.
 //
-// Attributes are forgotten on the transport's thread, which also gives all answers to the kernel: whoever gets an open or a
-// lock has everything that was told before (rule C1). What may block there (pages, which may have to be written first;
-// names, for which the kernel takes the directory's lock) is posted.
+// Attributes are forgotten on the transport's thread, which also gives all answers to the kernel: whoever
+// gets an open or a lock has everything that was told before (rule C1). What may block there (pages, which
+// may have to be written first; names, for which the kernel takes the directory's lock) is posted.
 #pragma once
 
 #include <array>
@@ -56,7 +57,8 @@ class Coherence {
   void SetLease(Duration lease) { lease_ = lease; }
 
  private:
-  static constexpr std::size_t kRemembered = 1024;  // notices; what was asked for before them all counts as told of
+  static constexpr std::size_t kRemembered =
+      1024;  // notices; what was asked for before them all counts as told of
 
   bool ToldSince(NoticeMark since, std::uint64_t ino) const;
   void Note(std::uint64_t ino);
@@ -74,7 +76,8 @@ class Coherence {
   std::mutex told_mutex_;  // for who moves told_
   std::atomic<std::uint64_t> told_{0};
   std::atomic<std::uint64_t> distrusted_{0};  // marks up to here are worth nothing
-  std::array<std::uint64_t, kRemembered> recent_{};  // inodes, by number of the notice; the transport's thread
+  std::array<std::uint64_t, kRemembered>
+      recent_{};  // inodes, by number of the notice; the transport's thread
 
   // One thread at a time for each directory: the kernel may make it wait.
   std::mutex names_mutex_;

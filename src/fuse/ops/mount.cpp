@@ -122,8 +122,7 @@ void Mount::WaitForFences() {
 }
 
 std::shared_ptr<Inode> Mount::FillEntry(const protocol::NodeReply& node, const std::shared_ptr<Inode>& parent,
-                                        std::string_view name, NoticeMark since,
-                                        fuse_entry_param& entry) {
+                                        std::string_view name, NoticeMark since, fuse_entry_param& entry) {
   auto inode = inodes.Remember(node.file, node.attr, parent, name);
   entry = {};
   entry.ino = inodes.NumberFor(*inode);

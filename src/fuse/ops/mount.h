@@ -143,8 +143,8 @@ class Mount {
   // --- Answers
   // ------------------------------------------------------------------------------------------------------
 
-  // Remembers the file under this name and fills what the kernel wants to know of it. `since`: of the request that is
-  // answered.
+  // Remembers the file under this name and fills what the kernel wants to know of it. `since`: of the request
+  // that is answered.
   std::shared_ptr<Inode> FillEntry(const protocol::NodeReply& node, const std::shared_ptr<Inode>& parent,
                                    std::string_view name, NoticeMark since, fuse_entry_param& entry);
   // The answer of GETATTR, SETATTR.

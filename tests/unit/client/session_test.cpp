@@ -153,7 +153,7 @@ TEST_F(SessionTest, ResumeSendsTheUnansweredAgainInOrderOnTheSameSlots) {
   }
   EXPECT_EQ(transport.sent[2].header.flags, 0);
   for (const auto& frame : std::vector(transport.sent)) transport.Answer(frame);
-  EXPECT_THAT(trace, ElementsAre("b ok", "a ok", "c ok", "d ok"));
+  EXPECT_THAT(trace, ElementsAre("b ok", "resumed", "a ok", "c ok", "d ok"));
   EXPECT_EQ(session.State().state, LinkState::kLive);
 }
 
@@ -236,7 +236,7 @@ TEST_F(SessionTest, AbandonedIsSettledNotSentAgain) {
   EXPECT_EQ(transport.sent[1].header.slot, original.header.slot);
   EXPECT_EQ(transport.sent[1].header.sequence, original.header.sequence);
   transport.Answer(transport.sent[1]);
-  EXPECT_THAT(trace, ElementsAre("open EINTR fate-unknown", "late open ECANCELED"));
+  EXPECT_THAT(trace, ElementsAre("open EINTR fate-unknown", "resumed", "late open ECANCELED"));
 }
 
 TEST_F(SessionTest, SettleMayBringTheFirstReply) {
@@ -245,7 +245,7 @@ TEST_F(SessionTest, SettleMayBringTheFirstReply) {
   transport.Down();
   transport.Resume();
   transport.Answer(original, protocol::OpenReply{.handle = HandleId{5}});
-  EXPECT_THAT(trace, ElementsAre("open EINTR fate-unknown", "late open ok"));
+  EXPECT_THAT(trace, ElementsAre("open EINTR fate-unknown", "resumed", "late open ok"));
   Fsync("next");
   EXPECT_EQ(transport.sent.back().header.sequence, original.header.sequence + 1) << "the slot goes on";
 }
@@ -385,11 +385,13 @@ TEST_F(SessionTest, NoticesComeInOrderWithReplies) {
   transport.Answer(transport.sent[0]);
   transport.Notify(Operation::kFenced, protocol::FencedNotice{.fence = {.epoch = Epoch{3}}});
   transport.Notify(Operation::kRevoked, protocol::RevokedNotice{.handles = {HandleId{1}, HandleId{2}}});
+  transport.Notify(Operation::kChanged,
+                   protocol::ChangedNotice{{.kind = protocol::ChangeKind::kData, .ino = 5, .name = {}}});
   transport.Refuse(transport.sent[1], ESTALE);
-  EXPECT_THAT(trace, ElementsAre("a ok", "fenced 3", "revoked 2", "b ESTALE"));
+  EXPECT_THAT(trace, ElementsAre("a ok", "fenced 3", "revoked 2", "changed 5", "b ESTALE"));
 }
 
-TEST_F(SessionTest, FencesOfAResumeComeBeforeAnythingIsSentAgain) {
+TEST_F(SessionTest, FencesAndDistrustOfAResumeComeBeforeAnythingIsSentAgain) {
   Fsync("a");
   transport.Down();
   transport.welcome.fences.resize(2);
@@ -397,7 +399,7 @@ TEST_F(SessionTest, FencesOfAResumeComeBeforeAnythingIsSentAgain) {
   transport.on_send = [&] {
     const bool resuming = transport.hellos.size() == 2;
     if (resuming) {
-      EXPECT_THAT(trace, ElementsAre("fences 2"));
+      EXPECT_THAT(trace, ElementsAre("fences 2", "resumed"));
     }
   };
   transport.Resume();
@@ -439,7 +441,7 @@ TEST_F(SessionTest, ReplyThatDoesNotDecodeIsAskedForOnceMoreThenEio) {
   transport.Down();
   transport.Resume();
   transport.Deliver(FakeTransport::ReplyTo(transport.sent.at(1)), excess);
-  EXPECT_THAT(trace, ElementsAre("a EIO"));
+  EXPECT_THAT(trace, ElementsAre("resumed", "a EIO"));
 }
 
 TEST_F(SessionTest, OversizedRequestIsRefusedHere) {

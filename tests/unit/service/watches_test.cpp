@@ -147,7 +147,8 @@ TEST_F(WatchesTest, AreBounded) {
   std::uint64_t given = 0;
   const auto enough = [&] { return ++given > 2 * Watches::kMostFiles; };
   while (reader_.connection->Frames().empty() && !enough()) {
-    for (int i = 0; i < 10'000; ++i, ++given) watches.Watch(session, {given + 2, given}, Watches::What::kAttributes);
+    for (int i = 0; i < 10'000; ++i, ++given)
+      watches.Watch(session, {given + 2, given}, Watches::What::kAttributes);
   }
   EXPECT_LE(given, Watches::kMostFiles + 20'000) << "who is let go is told";
 }
