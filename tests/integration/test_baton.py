@@ -122,7 +122,7 @@ def test_following_events(scene, guid):
     scene.two.python(instance=guid).open("data", "r")
     eventually(lambda: '"takeover"' in log.read_text(), 10, "the takeover is shown at once")
     assert [json.loads(line)["kind"] for line in log.read_text().splitlines()][-1] == "takeover"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     assert process.wait(10) != 0
 
 
