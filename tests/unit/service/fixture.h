@@ -224,6 +224,11 @@ class Bench {
     service->Stop();
     coordinator->Stop();
     executor.RunPosted();
+    // As a server that stops does: a session and its connection hold each other until then.
+    for (const auto& connection : connections) {
+      connection->Close();
+      service->OnClosed(connection);
+    }
   }
 
   // Runs what is posted until `done`; false at the deadline.
@@ -259,6 +264,7 @@ class Bench {
   MemoryStateStore state;
   EventLog events{{.write = [](bool, const std::string&) {}}};
   ManualExecutor executor{bell};
+  std::vector<std::shared_ptr<FakeConnection>> connections;  // all that said HELLO
   std::optional<Coordinator> coordinator;
   std::optional<Service> service;
 };
@@ -285,6 +291,7 @@ inline protocol::Caller MemberOf(const Guid& guid, Epoch epoch = kNewEpoch) {
 
 inline int TestMount::Hello(std::string mount_point, std::shared_ptr<FakeConnection> on) {
   connection = on ? std::move(on) : std::make_shared<FakeConnection>(bench_.bell);
+  bench_.connections.push_back(connection);
   protocol::HelloRequest hello;
   hello.magic = protocol::kMagic;
   hello.oldest_version = hello.newest_version = protocol::kProtocolVersion;
