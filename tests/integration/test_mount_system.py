@@ -31,9 +31,16 @@ def options_of(node, point=None):
     return None
 
 
+def name_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):   # it ended since it was listed
+        return None
+
+
 def daemons(node):
     """Of the node's batonfs processes the ones that stay."""
-    return [pid for pid in node.pids() if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() in ("batonfs", "mount.batonfs")]
+    return [pid for pid in node.pids() if name_of(pid) in ("batonfs", "mount.batonfs")]
 
 
 @pytest.mark.parametrize("flags", ["", "-n", "-v", "-s", "-nsv", "-r"])
