@@ -172,15 +172,6 @@ class Mount {
   Housekeeping housekeeping;
   RefusalLog refusals;
   KernelSession kernel;
-  // Each has one kind of work, for any of it may wait on the end of another kind: an invalidation of a name
-  // for the directory's lock, which the kernel holds until a CREATE is answered, which stands in line for a
-  // fence.
-  WorkerPool identity_pool{"identity", 512};
-  WorkerPool scan_pool{"scan", 32};      // for members at a fence: as Resolve, it may wait for a process
-  WorkerPool fence_pool{"fence", 8};     // their ends
-  WorkerPool retire_pool{"retire", 16};  // tells the kernel of retired inodes
-  WorkerPool notifier{"notifier", 32};   // tells it of changed pages
-  WorkerPool name_pool{"names", 32};     // tells it of changed names
 
  private:
   static void OnInterrupt(fuse_req_t request, void* token);
@@ -218,6 +209,17 @@ class Mount {
   std::atomic<std::uint64_t> fences_begun_ = 0;
   std::mutex fences_mutex_;
   std::condition_variable fences_done_;
+
+ public:
+  // Each has one kind of work, for any of it may wait on the end of another kind: an invalidation of a name
+  // for the directory's lock, which the kernel holds until a CREATE is answered, which stands in line for a
+  // fence. They stand behind everything their jobs use, for their ends wait for the jobs.
+  WorkerPool identity_pool{"identity", 512};
+  WorkerPool scan_pool{"scan", 32};      // for members at a fence: as Resolve, it may wait for a process
+  WorkerPool fence_pool{"fence", 8};     // their ends
+  WorkerPool retire_pool{"retire", 16};  // tells the kernel of retired inodes
+  WorkerPool notifier{"notifier", 32};   // tells it of changed pages
+  WorkerPool name_pool{"names", 32};     // tells it of changed names
 };
 
 }  // namespace baton
