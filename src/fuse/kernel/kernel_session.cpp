@@ -63,6 +63,8 @@ bool RunFusermount(const std::string& mount_point) {
 KernelSession::~KernelSession() {
   if (session_ == nullptr) return;
   Stop();
+  if (!mount_point_.empty())
+    fuse_session_unmount(session_);  // as the device answers POLLERR, it only closes it
   fuse_session_destroy(session_);
 }
 
@@ -70,6 +72,10 @@ Result<> KernelSession::Mount(const std::string& mount_point, const std::vector<
                               const fuse_lowlevel_ops& operations, void* userdata) {
   ended_event_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!ended_event_) return FailErrno();
+  int pipe_ends[2];
+  if (pipe2(pipe_ends, O_CLOEXEC) != 0) return FailErrno();
+  close(pipe_ends[0]);
+  severed_.Reset(pipe_ends[1]);
   fuse_args arguments = FUSE_ARGS_INIT(0, nullptr);
   BATON_CHECK(fuse_opt_add_arg(&arguments, "batonfs") == 0);
   for (const std::string& option : options) {
@@ -166,9 +172,20 @@ void KernelSession::Stop() {
   }
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
-  fuse_session_unmount(session_);
-  // An aborted connection (umount -f of a busy mount) leaves a dead mount behind.
-  if (device_ != 0 && IsMountedAt(mount_point_, device_)) Unmount();
+  // Also a mount whose connection was aborted (umount -f of a busy one), which is dead but there. If it never
+  // became usable its device is not known, but then nobody had a reason to mount another one in its place.
+  const bool is_mounted = device_ != 0 ? IsMountedAt(mount_point_, device_) : StillMounted(session_);
+  Sever();
+  if (is_mounted) Unmount();
+}
+
+// As if the kernel had aborted the connection: requests that wait for us end, replies are refused (EPIPE, for
+// SIGPIPE is ignored), poll says POLLERR. Never a moment without a file under the number.
+void KernelSession::Sever() {
+  int result = 0;
+  do result = dup3(severed_.Get(), fuse_session_fd(session_), O_CLOEXEC);
+  while (result < 0 && (errno == EINTR || errno == EBUSY));
+  BATON_CHECK(result >= 0);
 }
 
 }  // namespace baton

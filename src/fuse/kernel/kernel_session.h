@@ -51,8 +51,9 @@ class KernelSession {
   // Takes the mount out of the name space, programs that use it keep it until they are done (MNT_DETACH).
   // Nothing happens if it was unmounted already.
   void Detach();
-  // Ends the receiving threads, whether or not the kernel is done, and closes the connection. Replies may
-  // still be given, to nobody, until this is destroyed.
+  // Ends the receiving threads, whether or not the kernel is done, and cuts the connection. Replies may still
+  // be given, to nobody, until this is destroyed: the device's descriptor keeps its number until then, so
+  // that none of them is written into whatever else is opened meanwhile.
   void Stop();
 
   // The kernel asks again for every name from now on. False: it does not know how (before Linux 6.16). Any
@@ -65,6 +66,7 @@ class KernelSession {
   void Receive(int number);
   dev_t Device() const;
   void Unmount();
+  void Sever();
 
   fuse_session* session_ = nullptr;
   std::string mount_point_;
@@ -73,6 +75,7 @@ class KernelSession {
   std::atomic<int> running_ = 0;  // threads that have not left their loop
   std::atomic<bool> ended_ = false;
   UniqueFd ended_event_;
+  UniqueFd severed_;  // what takes the device's place: the end of a pipe that nobody reads
   std::mutex mutex_;
   std::condition_variable changed_;
   bool usable_ = false;
