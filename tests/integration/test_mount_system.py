@@ -139,7 +139,7 @@ def test_foreground_is_one_process(bench):
     """With -f it stays the process that was started, child of who started it, and logs to stderr."""
     mount = bench.mount()
     assert daemons(bench) == [mount.pid]
-    assert f"[{mount.pid}]" in mount.log() and "is mounted" in mount.log()
+    eventually(lambda: f"[{mount.pid}]" in mount.log() and "is mounted" in mount.log(), 10, "it logs that it is mounted")
 
 
 def test_log_file(bench):
