@@ -1,6 +1,8 @@
 // What the arbiter costs: a takeover of an incarnation with many handles and locks, in one step; many
-// sessions; the memory of a handle and of a lock. Prints a line each; build it in release.
+// sessions; the memory of a handle and of a lock. Times are the processor's: a step does nothing but compute,
+// and a busy machine shall not be measured. Prints a line each; build it in release.
 #include <malloc.h>
+#include <time.h>
 
 #include <chrono>
 #include <cstdio>
@@ -10,6 +12,12 @@
 
 namespace baton {
 namespace {
+
+std::chrono::nanoseconds ProcessorTime() {
+  timespec used;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
 
 class World {
  public:
@@ -34,11 +42,11 @@ class World {
         RequestId{++last_request_}, handle, LockKind::kRecord, LockType::kWrite, 1, {at, at}, false, 1});
   }
   // The longest single step is kept in `longest`.
-  HandleId Do(const Event& event) {
+  HandleId Do(const Event& event, Instant now = std::chrono::seconds(1)) {
     HandleId opened{};
-    const auto begin = std::chrono::steady_clock::now();
-    const Effects effects = arbiter.Step(event, std::chrono::seconds(1));
-    longest = std::max<std::chrono::nanoseconds>(longest, std::chrono::steady_clock::now() - begin);
+    const auto begin = ProcessorTime();
+    const Effects effects = arbiter.Step(event, now);
+    longest = std::max(longest, ProcessorTime() - begin);
     for (const Effect& effect : effects) {
       if (const auto* granted = std::get_if<OpenGranted>(&effect)) opened = granted->handle;
       if (const auto* commit = std::get_if<Commit>(&effect))
@@ -85,21 +93,24 @@ void Takeover(const char* what, std::uint64_t files) {
   const double slowest_before = Milliseconds(world.longest);
   world.longest = {};
   world.Open(new_node, Instance(1), 1);
+  const double takeover = Milliseconds(world.longest);
+  world.longest = {};
+  while (world.arbiter.NextDeadline() < std::chrono::hours(1)) world.Do(Tick{}, std::chrono::hours(1));
   std::printf(
-      "%s: 10,000 handles and locks: longest step of the takeover %.2f ms (of the opens and locks %.3f ms); "
-      "%zu bytes a handle, %zu a lock\n",
-      what, Milliseconds(world.longest), slowest_before, (opened - before) / kHandles,
+      "%s: 10,000 handles and locks: longest step of the takeover %.2f ms, of the end of what it reserved "
+      "%.2f (of the opens and locks %.3f); %zu bytes a handle, %zu a lock\n",
+      what, takeover, Milliseconds(world.longest), slowest_before, (opened - before) / kHandles,
       (locked - opened) / kHandles);
 }
 
 void ManySessions() {
   World world;
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = ProcessorTime();
   for (int i = 0; i < 1000; ++i) {
     const SessionId session = world.Session("node" + std::to_string(i));
     for (std::uint64_t k = 0; k < 100; ++k) world.Open(session, std::nullopt, 1 + k);
   }
-  const auto opened = std::chrono::steady_clock::now();
+  const auto opened = ProcessorTime();
   world.arbiter.ListInstances();
   std::printf("1,000 sessions x 100 handles on 100 files: %.0f ms, longest step %.3f ms\n",
               Milliseconds(opened - begin), Milliseconds(world.longest));

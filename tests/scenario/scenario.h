@@ -3,6 +3,7 @@
 // CheckInvariants runs after every step.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory>
@@ -48,7 +49,13 @@ class Scenario {
   void Step(const Event& event);
   // Carries out what the arbiter asked to be committed and drained, unless it is held.
   void Settle();
-  void Say(std::string line) { out_.push_back(std::move(line)); }
+  void Say(const std::string& lines) {
+    for (std::size_t at = 0; at <= lines.size();) {
+      const std::size_t end = std::min(lines.find('\n', at), lines.size());
+      out_.push_back(lines.substr(at, end - at));
+      at = end + 1;
+    }
+  }
 
   std::unique_ptr<Arbiter> arbiter_;
   std::vector<InstanceRecord> durable_;

@@ -131,7 +131,12 @@ struct ToText {
   std::string operator()(const RefuseCachedWrites& e) const {
     return "refuse-cached-writes" + List('h', e.handles);
   }
-  std::string operator()(const HandleDropped& e) const { return "dropped " + Numbered('h', e.handle); }
+  std::string operator()(const HandlesDropped& e) const {
+    std::string text;
+    for (const HandleId id : e.handles)
+      text += (text.empty() ? "dropped " : "\ndropped ") + Numbered('h', id);
+    return text;
+  }
   std::string operator()(const GateDropped& e) const { return "dropped " + Numbered('g', e.gate); }
   std::string operator()(const NotifyFenced& e) const {
     return "tell " + Numbered('s', e.session) + " fenced " + Name(e.guid) + Epochs(e.epoch) +

@@ -431,10 +431,13 @@ class ArbiterWorld {
     for (const GateId gate : e.gates) gates_[gate].closed = true;
     for (const HandleId id : e.handles) handles_.at(id).closed = true;
   }
-  void Judge(const HandleDropped& e) {
-    for (auto& [where, cell] : cells_)
-      std::erase_if(cell, [&](const auto& held) { return held.second.handle == e.handle; });
-    BATON_CHECK(handles_.erase(e.handle) == 1);
+  void Judge(const HandlesDropped& e) {
+    BATON_CHECK(!e.handles.empty());
+    for (const HandleId id : e.handles) {
+      for (auto& [where, cell] : cells_)
+        std::erase_if(cell, [&](const auto& held) { return held.second.handle == id; });
+      BATON_CHECK(handles_.erase(id) == 1);
+    }
   }
   void Judge(const NotifyFenced& e) { BATON_CHECK(sessions_.contains(e.session)); }
   void Judge(const NotifyRevoked& e) { BATON_CHECK(!e.handles.empty()); }

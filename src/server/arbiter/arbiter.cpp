@@ -48,8 +48,10 @@ Instant Arbiter::NextDeadline() const {
 
 void Arbiter::On(const Tick&) {
   while (!reservation_ends_.empty() && reservation_ends_.begin()->first <= now_) {
-    const auto [key, guid] = reservation_ends_.begin()->second;
-    reservation_ends_.erase(reservation_ends_.begin());
+    auto& ends = reservation_ends_.begin()->second;
+    const auto [key, guid] = ends.front();
+    ends.pop_front();
+    if (ends.empty()) reservation_ends_.erase(reservation_ends_.begin());
     EndReservation(key, guid);
   }
   while (!wish_deadlines_.empty() && wish_deadlines_.begin()->first <= now_) {

@@ -1,17 +1,20 @@
-// The arbiter: who may have what. Sessions, instances with their incarnations, handles, claims, locks, reservations and
-// everyone who waits for one of them. All rules I, O, T, L and S that are decisions live here.
+// The arbiter: who may have what. Sessions, instances with their incarnations, handles, claims, locks,
+// reservations and everyone who waits for one of them. All rules I, O, T, L and S that are decisions live
+// here.
 //
-// What it is not: it does no I/O, reads no clock, has no thread, no mutex and no randomness. Step(event, now) changes the
-// state and returns effects; the same events at the same times give the same effects. Whoever becomes grantable is among
-// the effects of the step that made it so. The caller serializes Step and carries out the effects in order before the next.
+// What it is not: it does no I/O, reads no clock, has no thread, no mutex and no randomness. Step(event, now)
+// changes the state and returns effects; the same events at the same times give the same effects. Whoever
+// becomes grantable is among the effects of the step that made it so. The caller serializes Step and carries
+// out the effects in order before the next.
 //
 // How a takeover runs (rule T4):
 //   OpenWish of X from another node -> Commit(record with the new epoch); the wish is parked
 //   Committed                       -> CloseGates(all gates of the old incarnation), NotifyFenced to its node
-//   Drained                         -> HandleDropped..., locks and claims become reservations of X, OpenGranted
+//   Drained                         -> HandlesDropped, locks and claims become reservations of X, OpenGranted
 // Until Committed the old incarnation works on. From CloseGates on it gets ESTALE, whatever happens next.
 #pragma once
 
+#include <boost/intrusive/list.hpp>
 #include <cstddef>
 #include <deque>
 #include <functional>
@@ -76,14 +79,45 @@ class Arbiter {
   void CheckInvariants() const;
 
  private:
-  // --- State --------------------------------------------------------------------------------------------------------
+  // --- State
+  // --------------------------------------------------------------------------------------------------------
+  // A handle is in the lists of its session, its life and its file, always in order of id: ids rise, and each
+  // is appended when it is granted. Nothing is allocated for them, and to leave them costs nothing: ten
+  // thousand go in one step.
+  struct InSession;
+  struct InLife;
+  struct InFile;
+  template <class List>
+  using HandleHook =
+      boost::intrusive::list_base_hook<boost::intrusive::tag<List>,
+                                       boost::intrusive::link_mode<boost::intrusive::normal_link>>;
+  struct File;
+  struct Handle : HandleHook<InSession>, HandleHook<InLife>, HandleHook<InFile> {
+    HandleId id{};
+    SessionId session{};
+    File* file = nullptr;
+    std::optional<Guid> guid;
+    Epoch epoch{};
+    std::uint32_t uid = 0;
+    std::int32_t pid = 0;
+    bool reads = false;
+    bool writes = false;
+    bool claims = false;
+    bool demoted = false;
+    bool revoked = false;   // --reclaim-scope file
+    bool draining = false;  // its own gate is closed, but somebody may be inside still
+    Instant flushed{};      // its last FLUSH, which a close(2) begins with
+    std::string program;
+  };
+  template <class List>
+  using Handles = boost::intrusive::list<Handle, boost::intrusive::base_hook<HandleHook<List>>>;
   enum class SessionState : std::uint8_t { kActive, kSilent, kEnding };
   struct Session {
     SessionId id{};
     std::string node, boot, machine, mount_point;
     SessionState state = SessionState::kActive;
     GateId anonymous_gate{};
-    std::set<HandleId> handles;
+    Handles<InSession> handles;
     std::set<Guid> instances;  // of which it has a gate
     bool clean = false;        // while ending: a clean unmount (S4)
     std::vector<std::pair<Guid, Epoch>> fenced;  // while ending: incarnations that end with it (S2)
@@ -107,7 +141,7 @@ class Arbiter {
     Epoch epoch{};
     std::optional<InstanceVersion> version;
     std::map<SessionId, GateId> gates;
-    std::set<HandleId> handles;
+    Handles<InLife> handles;
     std::set<SessionId> living;  // whose node says that processes of it live
     bool fencing = false;        // its gates are closed, not yet drained
   };
@@ -130,22 +164,6 @@ class Arbiter {
     Instant refused_until{};      // rule T11
     std::size_t reservations = 0; // files with reserved claims or locks
   };
-  struct Handle {
-    SessionId session{};
-    FileKey file{};
-    std::optional<Guid> guid;
-    Epoch epoch{};
-    std::uint32_t uid = 0;
-    std::int32_t pid = 0;
-    bool reads = false;
-    bool writes = false;
-    bool claims = false;
-    bool demoted = false;
-    bool revoked = false;   // --reclaim-scope file
-    bool draining = false;  // its own gate is closed, but somebody may be inside still
-    Instant flushed{};  // its last FLUSH, which a close(2) begins with
-    std::string program;
-  };
   struct Claim {
     Guid guid{};
     Epoch epoch{};
@@ -156,12 +174,12 @@ class Arbiter {
   struct Reservation {
     std::optional<ClaimMode> claim;
     Instant claim_until{};
-    bool locks = false;
-    Instant locks_until{};
+    bool locks = false;  // the lock tables know until when
   };
   struct File {
+    FileKey key{};
     std::string path;  // as last opened
-    std::set<HandleId> handles;
+    Handles<InFile> handles;
     std::optional<Claim> claim;
     std::map<Guid, Reservation> reservations;
     LockTable records;
@@ -186,6 +204,9 @@ class Arbiter {
     RequestId request{};
     std::vector<HandleId> handles;  // kOpen: revoked, to be dropped afterwards (rule T5), or demoted (rule O3)
   };
+
+  template <class List, class Belongs>
+  static void CheckList(const Handles<List>& handles, const Belongs& belongs);
 
   // --- Decisions ----------------------------------------------------------------------------------------------------
   struct Verdict {
@@ -215,7 +236,7 @@ class Arbiter {
   void FinishEnding(SessionId id);
   Session* FindSession(SessionId id);  // null if unknown or ending
   const Session* FindSession(SessionId id) const;
-  void EmitSession(EventKind kind, const Session& session, const std::string& detail);
+  void EmitSession(EventKind kind, const Session& session, std::size_t handles, const std::string& detail);
 
   // instances.cpp
   Verdict JudgeMembership(const Requester& who) const;
@@ -266,21 +287,22 @@ class Arbiter {
   Verdict JudgeOtherHandles(const OpenWish& wish, const File& file) const;
   // --reclaim-scope file: the requester's own instance has it open on another node.
   Verdict JudgeOwnElsewhere(const Requester& who, const File& file) const;
-  Verdict InTheWay(HandleId id, const Requester& who) const;
+  Verdict InTheWay(const Handle& handle, const Requester& who) const;
   Instant ClosingUntil(const Handle& handle) const;
   // Returns how many locks went with it; `reserve_for`: they and the claim stay reserved (rule T9).
-  std::size_t DropHandle(HandleId id, const std::optional<Guid>& reserve_for);
+  std::size_t DropHandle(Handle& handle, const std::optional<Guid>& reserve_for);
   // Its incarnation is fenced, it was revoked, or its session died: nothing it asks for counts any more (rule T6).
   bool IsFenced(const Handle& handle) const;
   Reservation& ReservationOf(File& file, const Guid& guid);
-  void ReserveClaim(File& file, const FileKey& key, const Guid& guid, ClaimMode mode);
-  void ReserveLocks(File& file, const FileKey& key, const Guid& guid);
+  void ReserveClaim(File& file, const Guid& guid, ClaimMode mode);
+  std::size_t ReserveLocks(File& file, const Handle& handle, const Guid& guid);
+  void EndReservationAt(Instant until, const FileKey& key, const Guid& guid);
   // Forgets the instance's reservation in the file if nothing is reserved any more.
   void DropReservationIfEmpty(File& file, const Guid& guid);
   void EndReservation(const FileKey& key, const Guid& guid);
   void EndReservedClaim(File& file, const Guid& guid);
-  void EraseFileIfUnused(const FileKey& key);
-  Holder HolderOf(HandleId id) const;
+  void EraseFileIfUnused(const File& file);
+  Holder HolderOf(const Handle& handle) const;
   std::string NodeOf(SessionId id) const;
 
   // locks.cpp
@@ -289,7 +311,7 @@ class Arbiter {
   void On(const Unlock& event);
   bool DecideLock(RequestId id, LockWait& wait);
   void ServeWaiters(const FileKey& key);
-  void RefuseWaitsOf(HandleId handle, int error);
+  void RefuseWaitsOf(const Handle& handle, int error);
   void ForgetWait(RequestId id);
   // `released`: locks of the handle's instance in that table, or the parts of them in `within`.
   void EndReservedLocks(File& file, const Handle& handle, LockTable& table, const std::vector<Lock>& released,
@@ -319,7 +341,7 @@ class Arbiter {
   std::map<RequestId, Parked> parked_;      // ids rise: order of arrival
   std::map<RequestId, LockWait> lock_waits_;
   std::map<DrainId, Drain> drains_;
-  std::multimap<Instant, std::pair<FileKey, Guid>> reservation_ends_;
+  std::map<Instant, std::deque<std::pair<FileKey, Guid>>> reservation_ends_;
   std::set<std::pair<Instant, RequestId>> wish_deadlines_;
   std::set<std::pair<Instant, RequestId>> lock_deadlines_;
   WaitGraph wait_graph_;

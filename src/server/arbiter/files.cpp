@@ -11,8 +11,7 @@ std::string Arbiter::NodeOf(SessionId id) const {
   return at == sessions_.end() ? std::string() : at->second.node;
 }
 
-Holder Arbiter::HolderOf(HandleId id) const {
-  const Handle& handle = handles_.at(id);
+Holder Arbiter::HolderOf(const Handle& handle) const {
   return {NodeOf(handle.session), handle.guid, handle.pid, handle.program};
 }
 
@@ -24,12 +23,14 @@ Instant Arbiter::ClosingUntil(const Handle& handle) const {
 }
 
 // A conflict with that handle: wait for its end, or end its session if that is silent and somebody else's (rule S2).
-Arbiter::Verdict Arbiter::InTheWay(HandleId id, const Requester& who) const {
-  const Handle& handle = handles_.at(id);
+Arbiter::Verdict Arbiter::InTheWay(const Handle& handle, const Requester& who) const {
   const SessionState state = sessions_.at(handle.session).state;
   if (state == SessionState::kEnding) return {.kind = Verdict::kWait};
   if (state == SessionState::kSilent && handle.session != who.session) return {.kind = Verdict::kEndSession, .session = handle.session};
-  Verdict verdict{.kind = Verdict::kWait, .error = EBUSY, .closing_until = ClosingUntil(handle), .holder = HolderOf(id)};
+  Verdict verdict{.kind = Verdict::kWait,
+                  .error = EBUSY,
+                  .closing_until = ClosingUntil(handle),
+                  .holder = HolderOf(handle)};
   verdict.why = "held by another";
   return verdict;
 }
@@ -50,10 +51,9 @@ Arbiter::Verdict Arbiter::JudgeFile(const Requester& who, const FileKey& key, Ac
   }
   if (!file.claim || Allows(file.claim->mode, relation_to(file.claim->guid), act)) return {};
   Verdict blocking;
-  for (HandleId id : file.handles) {
-    const Handle& handle = handles_.at(id);
+  for (const Handle& handle : file.handles) {
     if (!handle.claims) continue;
-    blocking = InTheWay(id, who);
+    blocking = InTheWay(handle, who);
     if (blocking.kind != Verdict::kEndSession) return blocking;  // somebody who is there: no session need end
   }
   return blocking;
@@ -64,11 +64,10 @@ Arbiter::Verdict Arbiter::JudgeOwnElsewhere(const Requester& who, const File& fi
   const std::string& node = sessions_.at(who.session).node;
   Verdict revoke{.kind = Verdict::kRevoke};
   bool drains = false;
-  for (HandleId id : file.handles) {
-    const Handle& handle = handles_.at(id);
+  for (const Handle& handle : file.handles) {
     if (handle.guid != who.instance->guid || NodeOf(handle.session) == node) continue;
     drains |= handle.draining;
-    if (!handle.revoked) revoke.handles.push_back(id);
+    if (!handle.revoked) revoke.handles.push_back(handle.id);
   }
   if (drains) return {.kind = Verdict::kWait};  // whoever came meanwhile has his turn after that
   if (!revoke.handles.empty()) return revoke;
@@ -86,16 +85,15 @@ Arbiter::Verdict Arbiter::JudgeOtherHandles(const OpenWish& wish, const File& fi
   Verdict demote{.kind = Verdict::kDemote};
   bool drains = false;
   if (!claims || has_claim) return JudgeOwnElsewhere(wish.who, file);
-  for (HandleId id : file.handles) {
-    const Handle& handle = handles_.at(id);
+  for (const Handle& handle : file.handles) {
     drains |= handle.demoted && handle.draining;
     if (handle.guid == guid || handle.demoted || !(handle.writes || exclusive)) continue;
     const auto& ancestors = wish.who.ancestors;
     const bool of_its_opener = NodeOf(handle.session) == node &&
                                std::find(ancestors.begin(), ancestors.end(), handle.pid) != ancestors.end();
     if (!handle.guid && of_its_opener) continue;  // a shell's redirection (rule I7)
-    if (handle.guid || options_.strict) return InTheWay(id, wish.who);
-    demote.handles.push_back(id);
+    if (handle.guid || options_.strict) return InTheWay(handle, wish.who);
+    demote.handles.push_back(handle.id);
   }
   if (drains) return {.kind = Verdict::kWait};
   // Nobody is revoked for an open that somebody else stands against (rule T2).
@@ -112,38 +110,39 @@ bool Arbiter::IsFenced(const Handle& handle) const {
   return handle.revoked || life == nullptr || life->fencing;
 }
 
-std::size_t Arbiter::DropHandle(HandleId id, const std::optional<Guid>& reserve_for) {
-  const Handle handle = handles_.at(id);
-  File& file = files_.at(handle.file);
+std::size_t Arbiter::DropHandle(Handle& handle, const std::optional<Guid>& reserve_for) {
+  File& file = *handle.file;
   std::size_t locks = 0;
   const bool reserves = reserve_for && options_.reservation > Duration::zero();
   if (reserves) {
-    locks = file.records.Reserve(id, *reserve_for) + file.flocks.Reserve(id, *reserve_for);
-    if (locks > 0) ReserveLocks(file, handle.file, *reserve_for);
+    locks = ReserveLocks(file, handle, *reserve_for);
   } else {
     for (LockTable* table : {&file.records, &file.flocks}) {
-      EndReservedLocks(file, handle, *table, table->HeldThrough(id));
+      if (table->empty()) continue;
+      EndReservedLocks(file, handle, *table, table->HeldThrough(handle.id));
+      locks += table->DropHandle(handle.id);
     }
-    locks = file.records.DropHandle(id) + file.flocks.DropHandle(id);
   }
   if (handle.claims) {
     const ClaimMode mode = file.claim->mode;
     if (--file.claim->handles == 0) {
       file.claim.reset();
-      if (reserves) ReserveClaim(file, handle.file, *reserve_for, mode);
+      if (reserves) ReserveClaim(file, *reserve_for, mode);
     }
   }
-  file.handles.erase(id);
-  sessions_.at(handle.session).handles.erase(id);
+  file.handles.erase(file.handles.iterator_to(handle));
+  Session& session = sessions_.at(handle.session);
+  session.handles.erase(session.handles.iterator_to(handle));
   if (handle.guid) {
-    Instance& instance = instances_.at(*handle.guid);
-    if (const Life* life = LifeOf(instance, handle.epoch)) const_cast<Life*>(life)->handles.erase(id);
+    Life& life = const_cast<Life&>(*LifeOf(instances_.at(*handle.guid), handle.epoch));
+    life.handles.erase(life.handles.iterator_to(handle));
   }
-  handles_.erase(id);
-  Push(HandleDropped{id});
-  touched_.insert(handle.file);
+  if (effects_.empty() || !std::holds_alternative<HandlesDropped>(effects_.back())) Push(HandlesDropped{});
+  std::get<HandlesDropped>(effects_.back()).handles.push_back(handle.id);
+  if (!file.waiters.empty()) touched_.insert(file.key);
   retry_ = true;
-  EraseFileIfUnused(handle.file);
+  handles_.erase(HandleId(handle.id));
+  EraseFileIfUnused(file);
   return locks;
 }
 
@@ -153,21 +152,31 @@ Arbiter::Reservation& Arbiter::ReservationOf(File& file, const Guid& guid) {
   return at->second;
 }
 
-// Claim and locks have each their own time: what was not taken again is not kept longer by a further takeover (rule T9).
-void Arbiter::ReserveClaim(File& file, const FileKey& key, const Guid& guid, ClaimMode mode) {
+// What was not taken again is not kept longer by a further takeover (rule T9): the claim has its time, and
+// locks have each theirs, by which the lock table tells them apart.
+void Arbiter::ReserveClaim(File& file, const Guid& guid, ClaimMode mode) {
   Reservation& reservation = ReservationOf(file, guid);
   reservation.claim = mode;
   reservation.claim_until = now_ + options_.reservation;
-  reservation_ends_.emplace(reservation.claim_until, std::pair(key, guid));
+  EndReservationAt(reservation.claim_until, file.key, guid);
 }
 
-void Arbiter::ReserveLocks(File& file, const FileKey& key, const Guid& guid) {
-  Reservation& reservation = ReservationOf(file, guid);
+std::size_t Arbiter::ReserveLocks(File& file, const Handle& handle, const Guid& guid) {
   const Instant until = now_ + options_.reservation;
-  if (reservation.locks && reservation.locks_until == until) return;
-  reservation.locks = true;
-  reservation.locks_until = until;
-  reservation_ends_.emplace(until, std::pair(key, guid));
+  std::size_t locks = 0;
+  for (LockTable* table : {&file.records, &file.flocks}) {
+    if (!table->empty()) locks += table->Reserve(handle.id, guid, until);
+  }
+  if (locks == 0) return 0;
+  ReservationOf(file, guid).locks = true;
+  EndReservationAt(until, file.key, guid);
+  return locks;
+}
+
+void Arbiter::EndReservationAt(Instant until, const FileKey& key, const Guid& guid) {
+  auto& ends = reservation_ends_[until];
+  const std::pair end(key, guid);
+  if (ends.empty() || ends.back() != end) ends.push_back(end);
 }
 
 void Arbiter::DropReservationIfEmpty(File& file, const Guid& guid) {
@@ -185,15 +194,14 @@ void Arbiter::EndReservation(const FileKey& key, const Guid& guid) {
   const auto reservation = file.reservations.find(guid);
   if (reservation == file.reservations.end()) return;
   if (reservation->second.claim_until <= now_) reservation->second.claim.reset();
-  if (reservation->second.locks && reservation->second.locks_until <= now_) {
-    reservation->second.locks = false;
-    file.records.DropReservations(guid);
-    file.flocks.DropReservations(guid);
+  if (reservation->second.locks) {
+    for (LockTable* table : {&file.records, &file.flocks}) table->DropReservationsUntil(guid, now_);
+    reservation->second.locks = file.records.HasReservations(guid) || file.flocks.HasReservations(guid);
   }
   DropReservationIfEmpty(file, guid);
-  touched_.insert(key);
+  if (!file.waiters.empty()) touched_.insert(key);
   retry_ = true;
-  EraseFileIfUnused(key);
+  EraseFileIfUnused(file);
 }
 
 // The instance has claimed the file again: from now on the claim says what others may do.
@@ -202,13 +210,10 @@ void Arbiter::EndReservedClaim(File& file, const Guid& guid) {
   DropReservationIfEmpty(file, guid);
 }
 
-void Arbiter::EraseFileIfUnused(const FileKey& key) {
-  const auto at = files_.find(key);
-  if (at == files_.end()) return;
-  const File& file = at->second;
+void Arbiter::EraseFileIfUnused(const File& file) {
   const bool used = !file.handles.empty() || !file.reservations.empty() || !file.records.empty() ||
                     !file.flocks.empty() || !file.waiters.empty();
-  if (!used) files_.erase(at);
+  if (!used) files_.erase(FileKey(file.key));
 }
 
 }  // namespace baton

@@ -44,14 +44,13 @@ std::vector<OpenInfo> Arbiter::ListOpens(std::optional<FileKey> only) const {
   std::vector<OpenInfo> list;
   for (const auto& [key, file] : files_) {
     if (only && *only != key) continue;
-    for (HandleId id : file.handles) {
-      const Handle& handle = handles_.at(id);
+    for (const Handle& handle : file.handles) {
       const char* mode = handle.demoted  ? "demoted"
                          : handle.claims ? (file.claim->mode == ClaimMode::kExclusive ? "exclusive" : "claim")
                          : handle.writes ? "write"
                                          : "read";
-      list.push_back({id, key, file.path, NodeOf(handle.session), handle.guid, handle.epoch, handle.uid, handle.pid,
-                      handle.program, mode});
+      list.push_back({handle.id, key, file.path, NodeOf(handle.session), handle.guid, handle.epoch,
+                      handle.uid, handle.pid, handle.program, mode});
     }
     for (const auto& [guid, reservation] : file.reservations) {
       if (reservation.claim) list.push_back({HandleId{}, key, file.path, "", guid, Epoch{}, 0, 0, "", "reserved"});

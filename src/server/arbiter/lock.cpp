@@ -4,9 +4,9 @@
 
 namespace baton {
 
-LockOwner LockOwner::Reservation(const Guid& instance) {
+LockOwner LockOwner::Reservation(const Guid& instance, Instant until) {
   LockOwner owner;
-  owner.reservation_ = true;
+  owner.until_ = until;
   std::memcpy(&owner.high_, instance.data, sizeof owner.high_);
   std::memcpy(&owner.low_, instance.data + sizeof owner.high_, sizeof owner.low_);
   return owner;
@@ -14,7 +14,7 @@ LockOwner LockOwner::Reservation(const Guid& instance) {
 
 Guid LockOwner::instance() const {
   Guid guid{};
-  if (reservation_) {
+  if (IsReservation()) {
     std::memcpy(guid.data, &high_, sizeof high_);
     std::memcpy(guid.data + sizeof high_, &low_, sizeof low_);
   }

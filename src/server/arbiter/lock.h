@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/guid.h"
 #include "base/ids.h"
 #include "base/range.h"
@@ -15,26 +16,35 @@ namespace baton {
 enum class LockType : std::uint8_t { kRead, kWrite };
 
 // Locks of one owner never conflict with each other. An owner is either the kernel's lock owner in a session
-// (for flock: the handle), or an instance for which locks are kept reserved (rule T9). Ordered; owners of one
-// session are neighbours.
+// (for flock: the handle), or an instance for which locks are kept reserved (rule T9), until a time: what was
+// lost at different times is of different owners, so that it lapses at different times. Ordered; owners of
+// one session are neighbours, and so are the reservations of one instance.
 class LockOwner {
  public:
   LockOwner() = default;
   LockOwner(SessionId session, std::uint64_t owner) : high_(Raw(session)), low_(owner) {}
   static LockOwner Flock(SessionId session, HandleId handle) { return {session, Raw(handle)}; }
-  static LockOwner Reservation(const Guid& instance);
+  static LockOwner Reservation(const Guid& instance, Instant until);
 
-  bool IsReservation() const { return reservation_; }
-  SessionId session() const { return SessionId{reservation_ ? 0 : high_}; }  // none for a reservation
-  std::uint64_t owner() const { return reservation_ ? 0 : low_; }
-  Guid instance() const;  // nil unless a reservation
+  bool IsReservation() const { return until_ != kNoReservation; }
+  SessionId session() const { return SessionId{IsReservation() ? 0 : high_}; }  // none for a reservation
+  std::uint64_t owner() const { return IsReservation() ? 0 : low_; }
+  Guid instance() const;                    // nil unless a reservation
+  Instant until() const { return until_; }  // of a reservation
 
-  friend auto operator<=>(const LockOwner&, const LockOwner&) = default;
+  friend bool operator==(const LockOwner&, const LockOwner&) = default;
+  friend std::strong_ordering operator<=>(const LockOwner& a, const LockOwner& b) {
+    if (const auto order = a.IsReservation() <=> b.IsReservation(); order != 0) return order;
+    if (const auto order = a.high_ <=> b.high_; order != 0) return order;
+    if (const auto order = a.low_ <=> b.low_; order != 0) return order;
+    return a.until_.count() <=> b.until_.count();
+  }
 
  private:
-  bool reservation_ = false;
+  static constexpr Instant kNoReservation = Instant::min();
   std::uint64_t high_ = 0;  // the session, or the first half of the instance's GUID
   std::uint64_t low_ = 0;
+  Instant until_ = kNoReservation;
 };
 
 // A lock, or the wish for one.

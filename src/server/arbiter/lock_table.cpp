@@ -146,19 +146,32 @@ std::size_t LockTable::DropSession(SessionId session) {
   return dropped;
 }
 
-std::size_t LockTable::Reserve(HandleId handle, const Guid& instance) {
+std::size_t LockTable::Reserve(HandleId handle, const Guid& instance, Instant until) {
   BATON_CHECK(handle != HandleId{});
-  std::vector<Lock> taken;
+  const LockOwner reservation = LockOwner::Reservation(instance, until);
   auto at = by_handle_.lower_bound({handle, LockOwner{}, 0});
+  if (at == by_handle_.end() || at->lock.handle != handle) return 0;
+  if (size() ==
+      1) {  // nearly every file: nothing to be merged with, so the lock itself becomes the reservation
+    auto* node = const_cast<LockNode*>(&*at);
+    Unlink(by_owner_.iterator_to(*node));
+    node->lock = {
+        .owner = reservation, .range = node->lock.range, .type = node->lock.type, .instance = instance};
+    node->group = ++last_group_;
+    Link(node);
+    return 1;
+  }
+  std::vector<Lock> taken;
   while (at != by_handle_.end() && at->lock.handle == handle) {
     const LockNode& node = *at++;
     taken.push_back(node.lock);
     Erase(by_owner_.iterator_to(node));
   }
-  return TurnInto(taken, instance);
+  return TurnInto(taken, reservation);
 }
 
-std::size_t LockTable::ReserveIf(const std::function<bool(const Lock&)>& chosen, const Guid& instance) {
+std::size_t LockTable::ReserveIf(const std::function<bool(const Lock&)>& chosen, const Guid& instance,
+                                 Instant until) {
   std::vector<Lock> taken;
   for (auto at = by_owner_.cbegin(); at != by_owner_.cend();) {
     if (at->lock.owner.IsReservation() || !chosen(at->lock)) {
@@ -168,17 +181,17 @@ std::size_t LockTable::ReserveIf(const std::function<bool(const Lock&)>& chosen,
     taken.push_back(at->lock);
     at = Erase(at);
   }
-  return TurnInto(taken, instance);
+  return TurnInto(taken, LockOwner::Reservation(instance, until));
 }
 
-std::size_t LockTable::TurnInto(const std::vector<Lock>& taken, const Guid& instance) {
-  for (const Lock& lock : taken) AddReservation(instance, lock.type, lock.range);
+std::size_t LockTable::TurnInto(const std::vector<Lock>& taken, const LockOwner& reservation) {
+  for (const Lock& lock : taken) AddReservation(reservation, lock.type, lock.range);
   return taken.size();
 }
 
 // A reservation for writing is never weakened by one for reading: the instance may come back for either.
-void LockTable::AddReservation(const Guid& instance, LockType type, const ByteRange& range) {
-  Lock lock{.owner = LockOwner::Reservation(instance), .range = range, .type = type, .instance = instance};
+void LockTable::AddReservation(const LockOwner& owner, LockType type, const ByteRange& range) {
+  Lock lock{.owner = owner, .range = range, .type = type, .instance = owner.instance()};
   std::vector<Lock> stronger;
   if (type == LockType::kRead) {
     for (auto at = Find(lock.owner, range.start);
@@ -190,17 +203,35 @@ void LockTable::AddReservation(const Guid& instance, LockType type, const ByteRa
   for (const Lock& write : stronger) Apply(write);
 }
 
-std::size_t LockTable::DropReservations(const Guid& instance) {
-  return DropOwner(LockOwner::Reservation(instance));
+std::vector<LockOwner> LockTable::ReservationsOf(const Guid& instance) const {
+  std::vector<LockOwner> owners;
+  LockOwner next = LockOwner::Reservation(instance, Instant::zero());
+  for (;;) {
+    const auto at = by_owner_.lower_bound({next, 0});
+    if (at == by_owner_.end() || !at->lock.owner.IsReservation() || at->lock.instance != instance)
+      return owners;
+    owners.push_back(at->lock.owner);
+    next = LockOwner::Reservation(instance, at->lock.owner.until() + Instant(1));
+  }
 }
 
 std::size_t LockTable::DropReservations(const Guid& instance, const ByteRange& range) {
-  const LockOwner owner = LockOwner::Reservation(instance);
-  return Cut(owner, range, GroupOf(owner));
+  std::size_t met = 0;
+  for (const LockOwner& owner : ReservationsOf(instance)) met += Cut(owner, range, GroupOf(owner));
+  return met;
+}
+
+std::size_t LockTable::DropReservationsUntil(const Guid& instance, Instant now) {
+  std::size_t dropped = 0;
+  for (const LockOwner& owner : ReservationsOf(instance)) {
+    if (owner.until() <= now) dropped += DropOwner(owner);
+  }
+  return dropped;
 }
 
 bool LockTable::HasReservations(const Guid& instance) const {
-  return FirstHeld(LockOwner::Reservation(instance), ByteRange{}) != nullptr;
+  const auto at = by_owner_.lower_bound({LockOwner::Reservation(instance, Instant::zero()), 0});
+  return at != by_owner_.end() && at->lock.owner.IsReservation() && at->lock.instance == instance;
 }
 
 std::vector<Lock> LockTable::List() const {
@@ -235,16 +266,26 @@ void LockTable::Insert(const Lock& lock, std::uint64_t group) {
   node->lock = lock;
   node->group = group;
   node->priority = priority_ = NextPriority(priority_);
-  BATON_CHECK(by_owner_.insert(*node).second);
-  BATON_CHECK(by_handle_.insert(*node).second);
-  IndexOf(lock.type).Insert(node);
+  Link(node);
 }
 
-LockTable::Owners::const_iterator LockTable::Erase(Owners::const_iterator at) {
+void LockTable::Link(LockNode* node) {
+  BATON_CHECK(by_owner_.insert(*node).second);
+  BATON_CHECK(by_handle_.insert(*node).second);
+  IndexOf(node->lock.type).Insert(node);
+}
+
+LockTable::Owners::const_iterator LockTable::Unlink(Owners::const_iterator at) {
   auto* node = const_cast<LockNode*>(&*at);  // the set's elements are ours; only its order is const
   const auto next = by_owner_.erase(at);
   by_handle_.erase(by_handle_.iterator_to(*node));
   IndexOf(node->lock.type).Erase(node);
+  return next;
+}
+
+LockTable::Owners::const_iterator LockTable::Erase(Owners::const_iterator at) {
+  const LockNode* node = &*at;
+  const auto next = Unlink(at);
   delete node;
   return next;
 }

@@ -74,14 +74,14 @@ class LockTable {
   std::size_t DropHandle(HandleId handle);  // locks set, last, through that handle
   std::size_t DropSession(SessionId session);
 
-  // Turns the locks into reservations of `instance` (rule T9): conflicting with everyone but that instance,
-  // merged, for writing where any of them (or an earlier reservation) was. Each returns how many locks went.
-  // The caller keeps the time.
-  std::size_t Reserve(HandleId handle, const Guid& instance);
-  std::size_t ReserveIf(const std::function<bool(const Lock&)>& chosen, const Guid& instance);
+  // Turns the locks into reservations of `instance` (rule T9): conflicting with everyone but that instance;
+  // those with the same end are merged, for writing where any of them was. Each returns how many locks went.
+  // What lapses, and when, the caller says with DropReservationsUntil.
+  std::size_t Reserve(HandleId handle, const Guid& instance, Instant until);
+  std::size_t ReserveIf(const std::function<bool(const Lock&)>& chosen, const Guid& instance, Instant until);
   // Each returns how many reservations were cut or dropped; what is outside `range` stays.
-  std::size_t DropReservations(const Guid& instance);
-  std::size_t DropReservations(const Guid& instance, const ByteRange& range);
+  std::size_t DropReservations(const Guid& instance, const ByteRange& range = {});
+  std::size_t DropReservationsUntil(const Guid& instance, Instant now);
   bool HasReservations(const Guid& instance) const;
 
   bool empty() const { return by_owner_.empty(); }
@@ -112,11 +112,14 @@ class LockTable {
   Owners::const_iterator Find(const LockOwner& owner, std::uint64_t from) const;
   std::uint64_t GroupOf(const LockOwner& owner);
   void Insert(const Lock& lock, std::uint64_t group);
+  void Link(LockNode* node);
+  Owners::const_iterator Unlink(Owners::const_iterator at);  // the node is the caller's then
   Owners::const_iterator Erase(Owners::const_iterator at);
   // Removes the owner's locks in `range`, leaving what sticks out; returns how many it met.
   std::size_t Cut(const LockOwner& owner, const ByteRange& range, std::uint64_t group);
-  void AddReservation(const Guid& instance, LockType type, const ByteRange& range);
-  std::size_t TurnInto(const std::vector<Lock>& taken, const Guid& instance);
+  std::vector<LockOwner> ReservationsOf(const Guid& instance) const;  // in order of their ends
+  void AddReservation(const LockOwner& owner, LockType type, const ByteRange& range);
+  std::size_t TurnInto(const std::vector<Lock>& taken, const LockOwner& reservation);
 
   LockIndex& IndexOf(LockType type) { return type == LockType::kWrite ? writes_ : reads_; }
 

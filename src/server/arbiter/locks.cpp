@@ -23,7 +23,7 @@ void Arbiter::On(const LockWish& event) {
     Push(Refused{event.request, ESTALE, std::nullopt});
     return;
   }
-  const FileKey key = handle.file;
+  const FileKey key = handle.file->key;
   LockWait& wait = lock_waits_[event.request];
   wait = {event, LockOf(event, handle), key};
   if (DecideLock(event.request, wait)) {
@@ -108,7 +108,7 @@ void Arbiter::ServeWaiters(const FileKey& key) {
     const auto wait = lock_waits_.find(id);
     if (wait != lock_waits_.end() && DecideLock(id, wait->second)) ForgetWait(id);
   }
-  EraseFileIfUnused(key);
+  EraseFileIfUnused(at->second);
 }
 
 void Arbiter::ForgetWait(RequestId id) {
@@ -119,12 +119,11 @@ void Arbiter::ForgetWait(RequestId id) {
   lock_waits_.erase(at);
 }
 
-void Arbiter::RefuseWaitsOf(HandleId handle, int error) {
-  const FileKey key = handles_.at(handle).file;
-  if (files_.at(key).waiters.empty()) return;
-  const std::list<RequestId> waiting = files_.at(key).waiters;
+void Arbiter::RefuseWaitsOf(const Handle& handle, int error) {
+  if (handle.file->waiters.empty()) return;
+  const std::list<RequestId> waiting = handle.file->waiters;
   for (RequestId id : waiting) {
-    if (lock_waits_.at(id).wish.handle != handle) continue;
+    if (lock_waits_.at(id).wish.handle != handle.id) continue;
     ForgetWait(id);
     Push(Refused{id, error, std::nullopt});
   }
@@ -134,7 +133,7 @@ void Arbiter::On(const Unlock& event) {
   const auto at = handles_.find(event.handle);
   if (at == handles_.end() || IsFenced(at->second)) return;
   const Handle& handle = at->second;
-  File& file = files_.at(handle.file);
+  File& file = *handle.file;
   const LockOwner owner = event.kind == LockKind::kFlock ? LockOwner::Flock(handle.session, event.handle)
                                                          : LockOwner(handle.session, event.owner);
   LockTable& table = TableOf(file, event.kind);
@@ -144,7 +143,7 @@ void Arbiter::On(const Unlock& event) {
   } else {
     file.records.Unlock(owner, event.range);
   }
-  touched_.insert(handle.file);
+  touched_.insert(file.key);
 }
 
 // close(2) by one process: its POSIX locks on the file go, whichever handle they were set through.
@@ -153,11 +152,11 @@ void Arbiter::On(const FlushHandle& event) {
   if (at == handles_.end()) return;
   if (IsFenced(at->second)) return;
   at->second.flushed = now_;
-  File& file = files_.at(at->second.file);
+  File& file = *at->second.file;
   if (file.records.empty()) return;
   const LockOwner owner(at->second.session, event.lock_owner);
   EndReservedLocks(file, at->second, file.records, file.records.HeldBy(owner, ByteRange()));
-  if (file.records.DropOwner(owner) > 0) touched_.insert(at->second.file);
+  if (file.records.DropOwner(owner) > 0) touched_.insert(file.key);
 }
 
 // What the instance took again and now releases is not kept for it any longer (rule T9).
@@ -169,7 +168,7 @@ void Arbiter::EndReservedLocks(File& file, const Handle& handle, LockTable& tabl
   for (const Lock& lock : released) {
     if (lock.instance != handle.guid) continue;
     const ByteRange range{std::max(lock.range.start, within.start), std::min(lock.range.last, within.last)};
-    if (table.DropReservations(*handle.guid, range) > 0) touched_.insert(handle.file);
+    if (table.DropReservations(*handle.guid, range) > 0) touched_.insert(file.key);
   }
   reservation->second.locks = file.records.HasReservations(*handle.guid) || file.flocks.HasReservations(*handle.guid);
   DropReservationIfEmpty(file, *handle.guid);
@@ -179,7 +178,7 @@ std::optional<Lock> Arbiter::GetLock(const LockWish& wish) const {
   const auto at = handles_.find(wish.handle);
   if (at == handles_.end()) return std::nullopt;
   const Handle& handle = at->second;
-  const File& file = files_.at(handle.file);
+  const File& file = *handle.file;
   const Lock* conflict = file.records.Conflict(LockOf(wish, handle));
   if (conflict == nullptr) return std::nullopt;
   Lock answer = *conflict;
@@ -190,7 +189,7 @@ std::optional<Lock> Arbiter::GetLock(const LockWish& wish) const {
 std::optional<Lock> Arbiter::GetOwnLock(const LockWish& wish) const {
   const auto at = handles_.find(wish.handle);
   if (at == handles_.end()) return std::nullopt;
-  const Lock* held = files_.at(at->second.file).records.FirstHeld(LockOf(wish, at->second).owner, wish.range);
+  const Lock* held = at->second.file->records.FirstHeld(LockOf(wish, at->second).owner, wish.range);
   return held == nullptr ? std::nullopt : std::optional(*held);
 }
 

@@ -29,8 +29,9 @@ void Arbiter::On(const Withdraw& event) {
 void Arbiter::On(const CloseHandle& event) {
   const auto at = handles_.find(event.handle);
   if (at == handles_.end()) return;
-  RefuseWaitsOf(event.handle, EINTR);
-  DropHandle(event.handle, IsFenced(at->second) ? at->second.guid : std::nullopt);  // a fenced one cannot release (rule T9)
+  RefuseWaitsOf(at->second, EINTR);
+  DropHandle(at->second,
+             IsFenced(at->second) ? at->second.guid : std::nullopt);  // a fenced one cannot release (rule T9)
   retry_ = true;
 }
 
@@ -111,22 +112,24 @@ void Arbiter::Grant(const OpenWish& wish) {
   const auto [gate, epoch] = Enlist(wish.who);
   const HandleId id{++last_handle_};
   File& file = files_[wish.file];
+  file.key = wish.file;
   file.path = wish.path;
-  file.handles.insert(id);
   Handle& handle = handles_[id];
+  handle.id = id;
   handle.session = wish.who.session;
-  handle.file = wish.file;
+  handle.file = &file;
   handle.uid = wish.who.uid;
   handle.pid = wish.who.pid;
   handle.program = wish.who.program;
   handle.reads = wish.reads;
   handle.writes = wish.writes;
-  sessions_.at(wish.who.session).handles.insert(id);
+  file.handles.push_back(handle);
+  sessions_.at(wish.who.session).handles.push_back(handle);
   if (wish.who.instance) {
     const Guid& guid = wish.who.instance->guid;
     handle.guid = guid;
     handle.epoch = epoch;
-    const_cast<Life&>(*LifeOf(instances_.at(guid), epoch)).handles.insert(id);
+    const_cast<Life&>(*LifeOf(instances_.at(guid), epoch)).handles.push_back(handle);
     if (wish.writes && wish.mode != ClaimMode::kNone) {
       handle.claims = true;
       if (!file.claim) file.claim = Claim{guid, epoch, wish.mode, 0};
@@ -189,7 +192,7 @@ void Arbiter::FinishDrainOf(const Drain& drain) {
     const auto at = handles_.find(id);
     if (at == handles_.end()) continue;
     at->second.draining = false;
-    if (at->second.revoked) DropHandle(id, at->second.guid);
+    if (at->second.revoked) DropHandle(at->second, at->second.guid);
   }
   if (const auto parked = parked_.find(drain.request); parked != parked_.end()) parked->second.draining = false;
   retry_ = true;
@@ -199,9 +202,10 @@ void Arbiter::FinishDrainOf(const Drain& drain) {
 void Arbiter::RevokeFor(RequestId id, const std::vector<HandleId>& handles) {
   std::map<SessionId, std::vector<HandleId>> by_session;
   for (HandleId handle : handles) {
-    RefuseWaitsOf(handle, ESTALE);
-    handles_.at(handle).revoked = handles_.at(handle).draining = true;
-    by_session[handles_.at(handle).session].push_back(handle);
+    Handle& revoked = handles_.at(handle);
+    RefuseWaitsOf(revoked, ESTALE);
+    revoked.revoked = revoked.draining = true;
+    by_session[revoked.session].push_back(handle);
   }
   const DrainId drain = NewDrain({.purpose = DrainPurpose::kOpen, .request = id, .handles = handles});
   Push(CloseGates{drain, {}, handles, ESTALE});
@@ -212,7 +216,7 @@ void Arbiter::RevokeFor(RequestId id, const std::vector<HandleId>& handles) {
   event.guid = first.guid;
   event.old_epoch = first.epoch;
   event.from_node = NodeOf(first.session);
-  event.file = files_.at(first.file).path;
+  event.file = first.file->path;
   event.handles = handles.size();
   event.detail = "this file only";
   Push(Emit{std::move(event)});

@@ -51,15 +51,15 @@ void Arbiter::On(const SessionBegins& event) {
   session.machine = event.machine;
   session.mount_point = event.mount_point;
   session.anonymous_gate = GateId{++last_gate_};
-  EmitSession(EventKind::kSessionBegan, session, "mount " + event.mount_point);
+  EmitSession(EventKind::kSessionBegan, session, 0, "mount " + event.mount_point);
 }
 
 void Arbiter::On(const SessionSilent& event) {
   Session* session = FindSession(event.session);
   if (session == nullptr || session->state != SessionState::kActive) return;
   session->state = SessionState::kSilent;
-  EmitSession(EventKind::kSessionSilent, *session, "its lease ended");
-  for (HandleId handle : session->handles) touched_.insert(handles_.at(handle).file);
+  EmitSession(EventKind::kSessionSilent, *session, session->handles.size(), "its lease ended");
+  for (const Handle& handle : session->handles) touched_.insert(handle.file->key);
   retry_ = true;
 }
 
@@ -67,7 +67,7 @@ void Arbiter::On(const SessionHeard& event) {
   Session* session = FindSession(event.session);
   if (session == nullptr || session->state != SessionState::kSilent) return;
   session->state = SessionState::kActive;
-  EmitSession(EventKind::kSessionHeard, *session, "nobody had needed its state");
+  EmitSession(EventKind::kSessionHeard, *session, session->handles.size(), "nobody had needed its state");
 }
 
 void Arbiter::On(const SessionUnmounts& event) {
@@ -109,13 +109,15 @@ void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reaso
       }
     }
   }
-  for (HandleId handle : session.handles) RefuseWaitsOf(handle, ESTALE);
+  for (const Handle& handle : session.handles) RefuseWaitsOf(handle, ESTALE);
   Push(CloseGates{NewDrain({.purpose = DrainPurpose::kSession, .session = session.id}), std::move(gates), {}, ESTALE});
   retry_ = true;
 }
 
 void Arbiter::FinishEnding(SessionId id) {
-  const Session session = sessions_.at(id);
+  Session& session = sessions_.at(id);
+  const std::set<Guid> instances = session.instances;
+  const std::size_t handles = session.handles.size();
   EventRecord counted;
   for (const auto& [guid, epoch] : session.fenced) {
     counted.kind = EventKind::kFenced;
@@ -127,11 +129,11 @@ void Arbiter::FinishEnding(SessionId id) {
     Push(Emit{counted});
     counted = {};
   }
-  for (HandleId handle : std::set(sessions_.at(id).handles)) {
-    const Handle& gone = handles_.at(handle);
-    DropHandle(handle, IsFenced(gone) ? gone.guid : std::nullopt);
+  while (!session.handles.empty()) {
+    Handle& gone = session.handles.front();
+    DropHandle(gone, IsFenced(gone) ? gone.guid : std::nullopt);
   }
-  for (const Guid& guid : session.instances) {
+  for (const Guid& guid : instances) {
     const auto instance = instances_.find(guid);
     if (instance == instances_.end()) continue;
     for (Life& life : instance->second.lives) {
@@ -146,7 +148,7 @@ void Arbiter::FinishEnding(SessionId id) {
   nodes_.at(session.node).sessions.erase(id);
   for (auto& [guid, fence] : nodes_.at(session.node).fences) fence.unacknowledged.erase(id);
   Push(SessionEnded{id, session.reason});
-  EmitSession(EventKind::kSessionEnded, session, session.reason);
+  EmitSession(EventKind::kSessionEnded, session, handles, session.reason);
   sessions_.erase(id);
   if (nodes_.size() > 2 * options_.max_sessions) ForgetEmptyNodes();
   retry_ = true;
@@ -171,12 +173,13 @@ std::vector<Arbiter::NodeFence> Arbiter::FencesOf(const std::string& node) const
   return fences;
 }
 
-void Arbiter::EmitSession(EventKind kind, const Session& session, const std::string& detail) {
+void Arbiter::EmitSession(EventKind kind, const Session& session, std::size_t handles,
+                          const std::string& detail) {
   EventRecord event;
   event.kind = kind;
   const bool arrives = kind == EventKind::kSessionBegan || kind == EventKind::kSessionHeard;
   (arrives ? event.to_node : event.from_node) = session.node;
-  event.handles = session.handles.size();
+  event.handles = handles;
   event.detail = detail;
   Push(Emit{std::move(event)});
 }

@@ -108,15 +108,14 @@ void Arbiter::StartDraining(Instance& instance) {
 void Arbiter::FenceLife(Instance& instance, Life& life, const std::string& to_node, std::vector<GateId>& gates) {
   life.fencing = true;
   std::vector<HandleId> shared;  // handles of others in an inode of the kernel that the fenced incarnation used, too
-  std::set<std::pair<FileKey, SessionId>> seen;
-  for (HandleId id : life.handles) {
-    RefuseWaitsOf(id, ESTALE);
-    const Handle& handle = handles_.at(id);
-    if (!handle.writes || !seen.emplace(handle.file, handle.session).second) continue;
-    for (HandleId other_id : files_.at(handle.file).handles) {
-      const Handle& other = handles_.at(other_id);
+  std::set<std::pair<const File*, SessionId>> seen;  // asked whether they are there, never in order
+  for (const Handle& handle : life.handles) {
+    RefuseWaitsOf(handle, ESTALE);
+    if (!handle.writes || handle.file->handles.size() == 1) continue;
+    if (!seen.emplace(handle.file, handle.session).second) continue;
+    for (const Handle& other : handle.file->handles) {
       if (other.session == handle.session && !(other.guid == handle.guid && other.epoch == handle.epoch)) {
-        shared.push_back(other_id);
+        shared.push_back(other.id);
       }
     }
   }
@@ -180,16 +179,13 @@ void Arbiter::DropLife(const Guid& guid, Epoch epoch, EventRecord& counted) {
   if (at == instance.lives.end()) return;
   counted.old_epoch = epoch;
   counted.from_node = at->node;
-  const std::set<HandleId> handles = at->handles;
-  counted.handles += handles.size();
-  for (HandleId handle : handles) counted.locks += DropHandle(handle, guid);
-  const auto life = std::find_if(instance.lives.begin(), instance.lives.end(),
-                                 [&](const Life& any) { return any.epoch == epoch; });
-  for (const auto& [session, gate] : life->gates) {
+  counted.handles += at->handles.size();
+  while (!at->handles.empty()) counted.locks += DropHandle(at->handles.front(), guid);
+  for (const auto& [session, gate] : at->gates) {
     Push(GateDropped{gate});
     if (const auto owner = sessions_.find(session); owner != sessions_.end()) owner->second.instances.erase(guid);
   }
-  instance.lives.erase(life);
+  instance.lives.erase(at);
 }
 
 }  // namespace baton

@@ -181,7 +181,9 @@ struct CloseGates {
 };
 // From now on page-cache writes through these handles are refused: they may be another's (rule C3).
 struct RefuseCachedWrites { std::vector<HandleId> handles; };
-struct HandleDropped { HandleId handle{}; };
+struct HandlesDropped {
+  std::vector<HandleId> handles;
+};
 struct GateDropped { GateId gate{}; };
 struct NotifyFenced {
   SessionId session{};
@@ -231,8 +233,9 @@ struct EventRecord {
 };
 struct Emit { EventRecord event; };
 
-using Effect = std::variant<OpenGranted, ChangeGranted, LockGranted, FenceDone, Refused, Commit, CloseGates, RefuseCachedWrites,
-                            HandleDropped, GateDropped, NotifyFenced, NotifyRevoked, SessionEnded, Emit>;
+using Effect = std::variant<OpenGranted, ChangeGranted, LockGranted, FenceDone, Refused, Commit, CloseGates,
+                            RefuseCachedWrites, HandlesDropped, GateDropped, NotifyFenced, NotifyRevoked,
+                            SessionEnded, Emit>;
 using Effects = std::vector<Effect>;
 
 // --- Options and listings -----------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ const ByteRange kWhole;
 const SessionId kNode1{1};
 const SessionId kNode2{2};
 const Guid kX = *ParseGuid("11111111-1111-1111-1111-111111111111");
+const Instant kSoon = std::chrono::seconds(10);
+const Instant kLater = std::chrono::seconds(20);
 const Guid kY = *ParseGuid("22222222-2222-2222-2222-222222222222");
 
 // Owner n of a session, set through handle n.
@@ -234,13 +236,13 @@ TEST_F(LockTableTest, RangesOfTwoInstancesOfOneOwnerStayApart) {
   y.range = {5, 19};
   table_.Apply(y);
   EXPECT_THAT(Held(), ElementsAre("1W0-4", "1W5-19"));
-  EXPECT_EQ(table_.Reserve(HandleId{1}, kX), 1u);
+  EXPECT_EQ(table_.Reserve(HandleId{1}, kX, kSoon), 1u);
   EXPECT_THAT(Held(), ElementsAre("1W5-19", "XW0-4"));
 }
 
 TEST_F(LockTableTest, AReservationStopsEveryoneButItsInstance) {
   table_.Apply(Make(1, kW, 0, 9, kX));
-  EXPECT_EQ(table_.Reserve(HandleId{1}, kX), 1u);
+  EXPECT_EQ(table_.Reserve(HandleId{1}, kX, kSoon), 1u);
   EXPECT_EQ(Blocker(Make(kNode2, 1, kR, 0, 9)), "XW0-9");
   EXPECT_EQ(Blocker(Make(kNode2, 1, kR, 0, 9, kY)), "XW0-9");
   EXPECT_EQ(Blocker(Make(kNode2, 1, kW, 0, 9, kX)), "");
@@ -252,14 +254,14 @@ TEST_F(LockTableTest, AReservationStopsEveryoneButItsInstance) {
 
 TEST_F(LockTableTest, AReservationForReadingLetsReadersIn) {
   table_.Apply(Make(1, kR, 0, 9, kX));
-  table_.Reserve(HandleId{1}, kX);
+  table_.Reserve(HandleId{1}, kX, kSoon);
   EXPECT_EQ(Blocker(Make(kNode2, 1, kR, 0, 9)), "");
   EXPECT_EQ(Blocker(Make(kNode2, 1, kW, 0, 9)), "XR0-9");
 }
 
 TEST_F(LockTableTest, TheNewIncarnationTakesAndReleases) {
   table_.Apply(Make(1, kW, 0, 19, kX));
-  table_.Reserve(HandleId{1}, kX);
+  table_.Reserve(HandleId{1}, kX, kSoon);
   table_.Apply(Make(kNode2, 5, kW, 0, 9, kX));
   EXPECT_THAT(Held(), ElementsAre("XW0-19", "5W0-9"));
   table_.Unlock(LockOwner(kNode2, 5), {0, 9});
@@ -276,21 +278,47 @@ TEST_F(LockTableTest, ReservationsMergeAndWritingPrevails) {
   table_.Apply(Make(3, kW, 40, 49, kX));
   table_.Apply(Make(4, kW, 50, 59, kX));
   const auto of_x = [](const Lock& lock) { return lock.instance == kX; };
-  EXPECT_EQ(table_.ReserveIf(of_x, kX), 4u);
+  EXPECT_EQ(table_.ReserveIf(of_x, kX, kSoon), 4u);
   EXPECT_THAT(Held(), ElementsAre("XR0-39", "XW40-59"));
   table_.Apply(Make(kNode2, 1, kR, 35, 70, kX));
-  EXPECT_EQ(table_.ReserveIf(of_x, kX), 1u) << "reservations themselves are not chosen";
+  EXPECT_EQ(table_.ReserveIf(of_x, kX, kSoon), 1u) << "reservations themselves are not chosen";
   EXPECT_THAT(Held(), ElementsAre("XR0-39", "XW40-59", "XR60-70"));
   table_.Apply(Make(kNode2, 1, kW, 10, 19, kX));
-  table_.Reserve(HandleId{1}, kX);
+  table_.Reserve(HandleId{1}, kX, kSoon);
   EXPECT_THAT(Held(), ElementsAre("XR0-9", "XW10-19", "XR20-39", "XW40-59", "XR60-70"));
+}
+
+TEST_F(LockTableTest, WhatWasLostLaterLapsesLater) {
+  table_.Apply(Make(1, kW, 0, 19, kX));
+  table_.Apply(Make(2, kW, 30, 39, kY));
+  table_.Reserve(HandleId{1}, kX, kSoon);
+  table_.Apply(Make(kNode2, 3, kR, 10, 29, kX));
+  EXPECT_EQ(table_.Reserve(HandleId{3}, kX, kLater), 1u);
+  EXPECT_THAT(Held(), ElementsAre("2W30-39", "XW0-19", "XR10-29"));
+  EXPECT_EQ(Blocker(Make(kNode2, 4, kR, 10, 19)), "XW0-19");
+  EXPECT_EQ(table_.DropReservationsUntil(kX, kSoon - Duration(1)), 0u);
+  EXPECT_EQ(table_.DropReservationsUntil(kX, kSoon), 1u);
+  EXPECT_THAT(Held(), ElementsAre("2W30-39", "XR10-29"));
+  EXPECT_TRUE(table_.HasReservations(kX));
+  EXPECT_EQ(table_.DropReservationsUntil(kX, kLater), 1u);
+  EXPECT_FALSE(table_.HasReservations(kX));
+  EXPECT_THAT(Held(), ElementsAre("2W30-39"));
+}
+
+TEST_F(LockTableTest, WhatIsReleasedGoesFromAllThatIsReserved) {
+  table_.Apply(Make(1, kW, 0, 19, kX));
+  table_.Reserve(HandleId{1}, kX, kSoon);
+  table_.Apply(Make(kNode2, 3, kW, 10, 29, kX));
+  table_.Reserve(HandleId{3}, kX, kLater);
+  EXPECT_EQ(table_.DropReservations(kX, {15, 24}), 2u);
+  EXPECT_THAT(Held(), ElementsAre("XW0-14", "XW10-14", "XW25-29"));
 }
 
 TEST_F(LockTableTest, ReservationsOfTwoInstancesAreTwo) {
   table_.Apply(Make(1, kR, 0, 9, kX));
   table_.Apply(Make(2, kR, 0, 9, kY));
-  table_.Reserve(HandleId{1}, kX);
-  table_.Reserve(HandleId{2}, kY);
+  table_.Reserve(HandleId{1}, kX, kSoon);
+  table_.Reserve(HandleId{2}, kY, kSoon);
   EXPECT_EQ(Blocker(Make(kNode2, 1, kW, 0, 9, kX)), "YR0-9");
   EXPECT_EQ(table_.DropSession(SessionId{}), 0u) << "no session owns a reservation";
   EXPECT_EQ(table_.DropReservations(kX), 1u);
@@ -298,8 +326,8 @@ TEST_F(LockTableTest, ReservationsOfTwoInstancesAreTwo) {
 }
 
 TEST_F(LockTableTest, AnOwnerOfAReservationKeepsTheGuid) {
-  EXPECT_EQ(LockOwner::Reservation(kX).instance(), kX);
-  EXPECT_NE(LockOwner::Reservation(kX), LockOwner::Reservation(kY));
+  EXPECT_EQ(LockOwner::Reservation(kX, kSoon).instance(), kX);
+  EXPECT_NE(LockOwner::Reservation(kX, kSoon), LockOwner::Reservation(kY, kSoon));
   EXPECT_TRUE(LockOwner(kNode1, 1).instance().is_nil());
 }
 
