@@ -27,6 +27,17 @@ EventRecord LateEvent(const OpenFile& file, const std::string& node) {
   return event;
 }
 
+// Closes the files of a fenced incarnation behind the answers, a few at a time, so that other work comes in
+// between.
+using OpenFiles = std::vector<std::shared_ptr<OpenFile>>;
+void CloseLater(Executor& executor, std::shared_ptr<OpenFiles> files) {
+  static constexpr std::size_t kAtOnce = 64;
+  executor.Post([&executor, files = std::move(files)] {
+    files->resize(files->size() - std::min(files->size(), kAtOnce));
+    if (!files->empty()) CloseLater(executor, files);
+  });
+}
+
 }  // namespace
 
 Coordinator::Coordinator(const ArbiterOptions& options, const std::vector<InstanceRecord>& records, Epoch last_epoch,
@@ -109,11 +120,6 @@ std::optional<Coordinator::Answer> Coordinator::Finish(std::vector<Ready> ready,
     const std::lock_guard lock(mutex_);
     dropped.swap(dropped_);
   }
-  if (dropped.size() == 1) {
-    dropped.clear();
-  } else if (!dropped.empty()) {
-    executor_.Post([files = std::move(dropped)] {});
-  }
   std::optional<Answer> own;
   for (Ready& one : ready) {
     if (one.request == mine) {
@@ -122,6 +128,7 @@ std::optional<Coordinator::Answer> Coordinator::Finish(std::vector<Ready> ready,
     }
     executor_.Post([shared = std::make_shared<Ready>(std::move(one))] { shared->done(shared->answer); });
   }
+  if (dropped.size() > 1) CloseLater(executor_, std::make_shared<OpenFiles>(std::move(dropped)));
   return own;
 }
 
@@ -229,15 +236,23 @@ void Coordinator::Carry(const RefuseCachedWrites& effect, std::vector<Ready>&) {
   }
 }
 
-void Coordinator::Carry(const HandleDropped& effect, std::vector<Ready>&) {
-  auto file = handles_.Remove(effect.handle);
-  if (!file) return;
-  const auto session = sessions_.find(Raw(file->session));
-  const bool is_fenced = file->Closed() == ESTALE && session != sessions_.end();
-  if (is_fenced && !file->late_was_reported.exchange(true)) {
-    late_handles_.Add(file->id, file->session, LateEvent(*file, session->second->node()));
+void Coordinator::Carry(const HandlesDropped& effect, std::vector<Ready>&) {
+  dropped_.reserve(dropped_.size() + effect.handles.size());
+  std::size_t left = effect.handles.size();
+  for (HandleId handle : effect.handles) {
+    const bool is_remembered = left-- <= LateHandles::kMost;  // the others would be forgotten at once
+    auto file = handles_.Remove(handle);
+    if (!file) continue;
+    if (is_remembered) RememberFenced(*file);
+    dropped_.push_back(std::move(file));
   }
-  dropped_.push_back(std::move(file));
+}
+
+void Coordinator::RememberFenced(OpenFile& file) {
+  const auto session = sessions_.find(Raw(file.session));
+  const bool is_fenced = file.Closed() == ESTALE && session != sessions_.end();
+  if (!is_fenced || file.late_was_reported.exchange(true)) return;
+  late_handles_.Add(file.id, file.session, LateEvent(file, session->second->node()));
 }
 
 void Coordinator::Carry(const GateDropped& effect, std::vector<Ready>&) { gates_.erase(Raw(effect.gate)); }

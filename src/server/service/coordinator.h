@@ -126,12 +126,13 @@ class Coordinator {
   void Carry(const Commit& effect, std::vector<Ready>&);
   void Carry(const CloseGates& effect, std::vector<Ready>&);
   void Carry(const RefuseCachedWrites& effect, std::vector<Ready>&);
-  void Carry(const HandleDropped& effect, std::vector<Ready>&);
+  void Carry(const HandlesDropped& effect, std::vector<Ready>&);
   void Carry(const GateDropped& effect, std::vector<Ready>&);
   void Carry(const NotifyFenced& effect, std::vector<Ready>&);
   void Carry(const NotifyRevoked& effect, std::vector<Ready>&);
   void Carry(const SessionEnded& effect, std::vector<Ready>&);
   void Carry(const Emit& effect, std::vector<Ready>&);
+  void RememberFenced(OpenFile& file);
   void MakeReady(RequestId request, Answer answer, std::vector<Ready>& ready);
   std::shared_ptr<Gate>& GateFor(GateId id);
   void ArmTimer();

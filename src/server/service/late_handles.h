@@ -17,6 +17,8 @@ namespace baton::server {
 
 class LateHandles {
  public:
+  static constexpr std::size_t kMost = 4096;
+
   // `event` is what a late request through the handle will be.
   void Add(HandleId handle, SessionId session, EventRecord event) {
     if (order_.size() == kMost) {
@@ -37,7 +39,6 @@ class LateHandles {
   }
 
  private:
-  static constexpr std::size_t kMost = 4096;
   struct Entry {
     SessionId session{};
     EventRecord event;

@@ -69,7 +69,14 @@ class ManualExecutor final : public Executor, public Timers {
 
   // Runs what is posted until nothing is.
   void RunPosted() {
-    while (auto task = Next()) task();
+    while (RunOne()) {
+    }
+  }
+  // False if nothing is posted.
+  bool RunOne() {
+    auto task = Next();
+    if (task) task();
+    return task != nullptr;
   }
   void RunDueTimers(Instant now) {
     for (;;) {
