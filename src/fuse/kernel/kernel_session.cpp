@@ -24,7 +24,8 @@ namespace baton {
 namespace {
 
 constexpr int kThreads = 2;
-constexpr int kWakeSignal = SIGUSR1;  // gets a thread out of its read when we end
+constexpr int kMostInterrupts = 4096;  // of requests just answered: hardly ever one
+constexpr int kWakeSignal = SIGUSR1;   // gets a thread out of its read when we end
 
 void IgnoreWakeSignal(int) {}
 
@@ -177,6 +178,7 @@ void KernelSession::Stop() {
   const bool is_mounted = device_ != 0 ? IsMountedAt(mount_point_, device_) : StillMounted(session_);
   Sever();
   if (is_mounted) Unmount();
+  DropInterrupts();
 }
 
 // As if the kernel had aborted the connection: requests that wait for us end, replies are refused (EPIPE, for
@@ -186,6 +188,22 @@ void KernelSession::Sever() {
   do result = dup3(severed_.Get(), fuse_session_fd(session_), O_CLOEXEC);
   while (result < 0 && (errno == EINTR || errno == EBUSY));
   BATON_CHECK(result >= 0);
+}
+
+// An INTERRUPT whose request was answered meanwhile stays with libfuse until the next request, each of which
+// takes one along, and is lost if none comes.
+void KernelSession::DropInterrupts() {
+  struct {
+    fuse_in_header header{};
+    fuse_batch_forget_in none{};  // of no inode, and without a reply
+  } request;
+  static_assert(sizeof request == sizeof request.header + sizeof request.none);
+  request.header.len = sizeof request;
+  request.header.opcode = FUSE_BATCH_FORGET;
+  fuse_buf buffer{};
+  buffer.mem = &request;
+  buffer.size = sizeof request;
+  for (int i = 0; i < kMostInterrupts; ++i) fuse_session_process_buf(session_, &buffer);
 }
 
 }  // namespace baton

@@ -67,6 +67,7 @@ class KernelSession {
   dev_t Device() const;
   void Unmount();
   void Sever();
+  void DropInterrupts();
 
   fuse_session* session_ = nullptr;
   std::string mount_point_;

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/fuse.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -53,6 +54,24 @@ TEST_F(KernelSessionTest, KeepsTheDevicesNumberUntilNobodyReplies) {
   EXPECT_GE(fcntl(device, F_GETFD), 0);
   EXPECT_EQ(write(device, "reply", 5), -1);
   EXPECT_EQ(errno, EPIPE);
+}
+
+// LeakSanitizer tells.
+TEST_F(KernelSessionTest, LosesNoInterruptThatCameTooLate) {
+  struct {
+    fuse_in_header header{};
+    fuse_interrupt_in interrupt{};
+  } request;
+  request.header.len = sizeof request;
+  request.header.opcode = FUSE_INTERRUPT;
+  fuse_buf buffer{};
+  buffer.mem = &request;
+  buffer.size = sizeof request;
+  for (std::uint64_t unique = 1000; unique < 1003; ++unique) {
+    request.interrupt.unique = unique;
+    fuse_session_process_buf(session_->Fuse(), &buffer);
+  }
+  session_->Stop();
 }
 
 TEST_F(KernelSessionTest, LeavesAloneWhatIsMountedInItsPlace) {
