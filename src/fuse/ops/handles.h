@@ -28,6 +28,43 @@ std::shared_ptr<baton::Open> MakeOpen(const client::Answer<kOp>& answer, const p
   return open;
 }
 
+// Sends an OPEN or CREATE when the fate of whatever was given up about the same inode is known (rule S5). Attempt has a
+// `reply`, and `about`, the file or the directory.
+template <Operation kOp, class Attempt>
+void SendAttempt(Mount& mount, Attempt attempt,
+                 typename protocol::MessagesOf<kOp>::Request (*request)(const Mount&, const Attempt&),
+                 void (*answered)(Mount&, Attempt, const client::Answer<kOp>&)) {
+  const client::CallToken token = mount.session.NewToken();
+  auto about = attempt.about;
+  mount.Register(attempt.reply, WaitKind::kClaim, token);
+  client::FateTable::Waiter go = [&mount, token, request, answered,
+                                  attempt = std::move(attempt)](Result<> fate) mutable {
+    if (!fate) {
+      mount.pending.Remove(token);
+      attempt.reply.Error(fate.error().value);
+      return;
+    }
+    client::CallOptions<kOp> call;
+    call.token = token;
+    call.generation = attempt.caller.generation;
+    call.late = [&mount, about = attempt.about, ticket = attempt.caller.ticket](client::Answer<kOp>&& answer) {
+      if (answer.reply) CloseHandle(mount, answer.reply->handle, answer.generation);
+      mount.fates.Known(about->FateKey());
+    };
+    const auto wish = request(mount, attempt);
+    KernelReply reply = std::move(attempt.reply);
+    mount.Call<kOp>(
+        std::move(reply), WaitKind::kClaim, wish,
+        [&mount, answered, attempt = std::move(attempt)](KernelReply to, client::Answer<kOp>&& answer) mutable {
+          attempt.reply = std::move(to);
+          mount.NoteFate(answer, attempt.about->FateKey());
+          answered(mount, std::move(attempt), answer);
+        },
+        std::move(call));
+  };
+  if (mount.fates.Pass(about->FateKey(), token, go)) go({});
+}
+
 // How the kernel is to use the open.
 void FillOpenFlags(const baton::Open& open, fuse_file_info& info);
 

@@ -13,7 +13,7 @@ constexpr Duration kRepeatLimit = std::chrono::seconds(1);  // for the kernel to
 struct Attempt {
   KernelReply reply;
   fuse_file_info info{};
-  std::shared_ptr<Inode> inode;
+  std::shared_ptr<Inode> about;
   Who caller;
   bool last = false;  // no further attempt follows
 };
@@ -26,7 +26,7 @@ void TryAgainAfterCloses(Mount& mount, Attempt attempt) {
     Attempt attempt;
     std::atomic<bool> begun = false;
   };
-  auto inode = attempt.inode;
+  auto inode = attempt.about;
   attempt.last = true;
   auto second = std::make_shared<Second>(std::move(attempt));
   const auto run_once = [&mount, second] {
@@ -53,18 +53,18 @@ void HoldForRepeat(Mount& mount, const baton::Open& open) {
 
 void Grant(Mount& mount, Attempt attempt, const OpenAnswer& answer) {
   mount.PinCaller(attempt.caller, answer.epoch);
-  auto open = MakeOpen(answer, attempt.caller, attempt.info.flags, attempt.inode);
+  auto open = MakeOpen(answer, attempt.caller, attempt.info.flags, attempt.about);
   attempt.info.fh = mount.opens.Add(open);
   // Retired meanwhile: the kernel repeats the open and finds the file's new inode (rule C3). Its claim stays
   // until then, or a waiting stranger would slip in between (rule T9).
-  if (open->dead || attempt.inode->Retired()) {
+  if (open->dead || attempt.about->Retired()) {
     mount.opens.Remove(attempt.info.fh);
     HoldForRepeat(mount, *open);
     attempt.reply.Error(ESTALE);
     return;
   }
-  Close(mount, mount.repeated_opens.Take(attempt.inode->FateKey(), open->pid));
-  mount.coherence.BeforeGrant(attempt.inode);
+  Close(mount, mount.repeated_opens.Take(attempt.about->FateKey(), open->pid));
+  mount.coherence.BeforeGrant(attempt.about);
   FillOpenFlags(*open, attempt.info);
   if (!attempt.reply.Open(attempt.info)) {
     mount.opens.Remove(attempt.info.fh);
@@ -73,53 +73,24 @@ void Grant(Mount& mount, Attempt attempt, const OpenAnswer& answer) {
 }
 
 void Answered(Mount& mount, Attempt attempt, const OpenAnswer& answer) {
-  mount.NoteFate(answer, attempt.inode->FateKey());
   if (answer.reply) return Grant(mount, std::move(attempt), answer);
   const int error = answer.reply.error().value;
   const bool may_try_again = error == EBUSY && !attempt.last && mount.options.claim_wait == Duration(0);
   if (may_try_again) return TryAgainAfterCloses(mount, std::move(attempt));
   if (error == EBUSY) {
-    LogRefusal(mount, attempt.inode->File(), fmt::format("open of inode {}", attempt.inode->Number()),
-               attempt.inode->FateKey(), attempt.caller);
+    LogRefusal(mount, attempt.about->File(), fmt::format("open of inode {}", attempt.about->Number()),
+               attempt.about->FateKey(), attempt.caller);
   }
   attempt.reply.Error(error);
 }
 
-client::CallOptions<Operation::kOpen> OptionsFor(Mount& mount, const std::shared_ptr<Inode>& inode,
-                                                 const Who& caller, client::CallToken token) {
-  client::CallOptions<Operation::kOpen> call;
-  call.token = token;
-  call.generation = caller.generation;
-  call.late = [&mount, inode, ticket = caller.ticket](OpenAnswer&& answer) {
-    if (answer.reply) CloseHandle(mount, answer.reply->handle, answer.generation);
-    mount.fates.Known(inode->FateKey());
-  };
-  return call;
+protocol::OpenRequest RequestFor(const Mount& mount, const Attempt& attempt) {
+  return {attempt.about->File(), static_cast<std::uint32_t>(attempt.info.flags), mount.options.claim_wait,
+          attempt.caller};
 }
 
 void Send(Mount& mount, Attempt attempt) {
-  const client::CallToken token = mount.session.NewToken();
-  auto inode = attempt.inode;
-  mount.Register(attempt.reply, WaitKind::kClaim, token);
-  client::FateTable::Waiter go = [&mount, token, attempt = std::move(attempt)](Result<> fate) mutable {
-    if (!fate) {
-      mount.pending.Remove(token);
-      attempt.reply.Error(fate.error().value);
-      return;
-    }
-    const protocol::OpenRequest open{attempt.inode->File(), static_cast<std::uint32_t>(attempt.info.flags),
-                                     mount.options.claim_wait, attempt.caller};
-    KernelReply reply = std::move(attempt.reply);
-    auto call = OptionsFor(mount, attempt.inode, attempt.caller, token);
-    mount.Call<Operation::kOpen>(
-        std::move(reply), WaitKind::kClaim, open,
-        [&mount, attempt = std::move(attempt)](KernelReply to, OpenAnswer&& answer) mutable {
-          attempt.reply = std::move(to);
-          Answered(mount, std::move(attempt), answer);
-        },
-        std::move(call));
-  };
-  if (mount.fates.Pass(inode->FateKey(), token, go)) go({});
+  SendAttempt<Operation::kOpen>(mount, std::move(attempt), &RequestFor, &Answered);
 }
 
 }  // namespace
