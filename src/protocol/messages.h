@@ -357,6 +357,41 @@ struct CloseRequest {
   BATON_FIELDS(handle)
 };
 
+struct AllocateRequest {
+  HandleId handle{};
+  std::uint32_t mode = 0;  // fallocate(2)
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  BATON_FIELDS(handle, mode, offset, length)
+};
+
+struct SeekRequest {
+  HandleId handle{};
+  std::uint64_t offset = 0;
+  bool hole = false;  // SEEK_HOLE; otherwise SEEK_DATA
+  BATON_FIELDS(handle, offset, hole)
+};
+
+struct SeekReply {
+  std::uint64_t offset = 0;
+  BATON_FIELDS(offset)
+};
+
+// copy_file_range(2): the data does not travel.
+struct CopyRangeRequest {
+  HandleId from{};
+  std::uint64_t from_offset = 0;
+  HandleId to{};
+  std::uint64_t to_offset = 0;
+  std::uint64_t length = 0;
+  BATON_FIELDS(from, from_offset, to, to_offset, length)
+};
+
+struct CopyRangeReply {
+  std::uint64_t copied = 0;  // less than asked for: the end of the file, no room for the rest, or it took too long
+  BATON_FIELDS(copied)
+};
+
 struct FsyncRequest {
   HandleId handle{};
   bool data_only = false;

@@ -55,8 +55,11 @@ enum class Order : std::uint8_t { kAny, kOrdered };
   X(35, Close, CloseRequest, Nothing, kChanges, kFirstReply, kOrdered)                          \
   X(36, Fsync, FsyncRequest, Nothing, kReads, kRunsAgain, kAny)                                 \
   X(37, FsyncDirectory, FsyncDirectoryRequest, Nothing, kReads, kRunsAgain, kAny)               \
+  X(38, Allocate, AllocateRequest, Nothing, kChanges, kFirstReply, kAny)                        \
+  X(39, Seek, SeekRequest, SeekReply, kReads, kRunsAgain, kAny)                                 \
   X(40, Lock, LockRequest, LockReply, kChanges, kFirstReply, kOrdered)                          \
-  X(41, Getlk, GetlkRequest, GetlkReply, kReads, kRunsAgain, kOrdered)
+  X(41, Getlk, GetlkRequest, GetlkReply, kReads, kRunsAgain, kOrdered)                          \
+  X(42, CopyRange, CopyRangeRequest, CopyRangeReply, kChanges, kFirstReply, kAny)
 
 // Sent by the server, unasked: number, name, message.
 #define BATON_NOTICES(X)              \

@@ -224,7 +224,6 @@ def test_syncs(scene, one):
 
 
 @pytest.mark.parametrize("call", [
-    "os.posix_fallocate(fd, 0, 100)", "os.copy_file_range(fd, fd, 4, 0, 8)", "os.lseek(fd, 0, os.SEEK_DATA)",
     "os.sendfile(fd, fd, 0, 4)", "os.close(os.open('.', os.O_TMPFILE | os.O_RDWR))",
     "fcntl.ioctl(fd, 0x80086601, bytes(8))", "fcntl.fcntl(fd, 1032, 1 << 16)"])
 def test_what_is_not_there_yet(scene, one, call):

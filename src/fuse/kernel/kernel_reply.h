@@ -55,6 +55,7 @@ class KernelReply {
   bool Readlink(const char* target) { return Took(fuse_reply_readlink(Take(), target)); }
   bool Open(const fuse_file_info& info) { return Took(fuse_reply_open(Take(), &info)); }
   bool Written(std::size_t count) { return Took(fuse_reply_write(Take(), count)); }
+  bool Position(off_t offset) { return Took(fuse_reply_lseek(Take(), offset)); }
   bool Data(std::span<const std::byte> data) {
     return Took(fuse_reply_buf(Take(), reinterpret_cast<const char*>(data.data()), data.size()));
   }

@@ -32,6 +32,11 @@ void Create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
 void Read(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset, fuse_file_info* info);
 void Write(fuse_req_t request, fuse_ino_t number, const char* data, std::size_t size, off_t offset,
            fuse_file_info* info);
+void Fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, off_t length,
+               fuse_file_info* info);
+void Lseek(fuse_req_t request, fuse_ino_t number, off_t offset, int whence, fuse_file_info* info);
+void CopyFileRange(fuse_req_t request, fuse_ino_t from, off_t from_offset, fuse_file_info* from_info,
+                   fuse_ino_t to, off_t to_offset, fuse_file_info* to_info, std::size_t length, int flags);
 void Flush(fuse_req_t request, fuse_ino_t number, fuse_file_info* info);
 void Release(fuse_req_t request, fuse_ino_t number, fuse_file_info* info);
 void Fsync(fuse_req_t request, fuse_ino_t number, int data_only, fuse_file_info* info);

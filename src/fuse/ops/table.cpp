@@ -42,6 +42,9 @@ fuse_lowlevel_ops Table() {
   table.create = &Create;
   table.read = &Read;
   table.write = &Write;
+  table.fallocate = &Fallocate;
+  table.lseek = &Lseek;
+  table.copy_file_range = &CopyFileRange;
   table.flush = &Flush;
   table.release = &Release;
   table.fsync = &Fsync;

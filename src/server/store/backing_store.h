@@ -46,6 +46,14 @@ class StoreFile {
   // Returns when it is on stable storage (rule D1).
   virtual Result<void> Sync(bool data_only) = 0;
   virtual Result<void> Truncate(std::uint64_t size) = 0;
+  // fallocate(2): allocate (mode 0), FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE; EOPNOTSUPP: another
+  // mode, or the store's file system cannot.
+  virtual Result<void> Allocate(std::uint32_t mode, std::uint64_t offset, std::uint64_t length) = 0;
+  // Where the next data or hole begins, at `offset` or behind it; ENXIO: there is none.
+  virtual Result<std::uint64_t> Seek(std::uint64_t offset, SeekFor what) const = 0;
+  // copy_file_range(2) from another open file of the same store, or from itself; gives the count, 0 at the end of `from`.
+  virtual Result<std::size_t> CopyFrom(const StoreFile& from, std::uint64_t from_offset, std::uint64_t to_offset,
+                                       std::size_t length) = 0;
   virtual Result<Attr> GetAttr() = 0;
   // The rules are the caller's; only the size is the handle's own right, as with ftruncate(2).
   virtual Result<Attr> SetAttr(const Credentials& who, const AttrChange& change) = 0;

@@ -37,6 +37,19 @@ class FaultyFile final : public StoreFile {
     if (auto pass = faults_->Pass(StoreOperation::kTruncate); !pass) return tl::unexpected(pass.error());
     return inner_->Truncate(size);
   }
+  Result<void> Allocate(std::uint32_t mode, std::uint64_t offset, std::uint64_t length) override {
+    if (auto pass = faults_->Pass(StoreOperation::kAllocate); !pass) return pass;
+    return inner_->Allocate(mode, offset, length);
+  }
+  Result<std::uint64_t> Seek(std::uint64_t offset, SeekFor what) const override {
+    if (auto pass = faults_->Pass(StoreOperation::kSeek); !pass) return tl::unexpected(pass.error());
+    return inner_->Seek(offset, what);
+  }
+  Result<std::size_t> CopyFrom(const StoreFile& from, std::uint64_t from_offset, std::uint64_t to_offset,
+                               std::size_t length) override {
+    if (auto pass = faults_->Pass(StoreOperation::kCopyFrom); !pass) return tl::unexpected(pass.error());
+    return inner_->CopyFrom(*static_cast<const FaultyFile&>(from).inner_, from_offset, to_offset, length);
+  }
   Result<Attr> GetAttr() override {
     if (auto pass = faults_->Pass(StoreOperation::kFileGetAttr); !pass) return tl::unexpected(pass.error());
     return inner_->GetAttr();

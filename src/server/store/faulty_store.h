@@ -44,6 +44,9 @@ enum class StoreOperation : std::uint8_t {
   kWriteAppend,
   kSync,
   kTruncate,
+  kAllocate,
+  kSeek,
+  kCopyFrom,
   kFileGetAttr,
   kFileSetAttr,
 };

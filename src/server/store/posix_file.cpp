@@ -1,5 +1,6 @@
 #include "server/store/posix_file.h"
 
+#include <fcntl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -112,6 +113,41 @@ Result<void> PosixFile::Truncate(std::uint64_t size) {
   if (auto acting = ActAs(opener_); !acting) return acting;
   if (::ftruncate(Fd(), static_cast<off_t>(size)) != 0) return FailErrno();
   return {};
+}
+
+Result<void> PosixFile::Allocate(std::uint32_t mode, std::uint64_t offset, std::uint64_t length) {
+  constexpr std::uint32_t kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+  if ((mode & ~kKnown) != 0) return Fail(EOPNOTSUPP);
+  if (offset > kMaxOffset || length > kMaxOffset) return Fail(EINVAL);
+  if (auto acting = ActAs(opener_); !acting) return acting;
+  int result = 0;
+  do {
+    result = ::fallocate(Fd(), static_cast<int>(mode), static_cast<off_t>(offset), static_cast<off_t>(length));
+  } while (result != 0 && errno == EINTR);
+  if (result != 0) return FailErrno();
+  return {};
+}
+
+Result<std::uint64_t> PosixFile::Seek(std::uint64_t offset, SeekFor what) const {
+  if (offset > kMaxOffset) return Fail(ENXIO);
+  const std::lock_guard lock(append_mutex_);
+  const off_t found = ::lseek(Fd(), static_cast<off_t>(offset), what == SeekFor::kData ? SEEK_DATA : SEEK_HOLE);
+  if (found < 0) return FailErrno();
+  return static_cast<std::uint64_t>(found);
+}
+
+Result<std::size_t> PosixFile::CopyFrom(const StoreFile& from, std::uint64_t from_offset, std::uint64_t to_offset,
+                                        std::size_t length) {
+  if (from_offset > kMaxOffset || to_offset > kMaxOffset) return Fail(EINVAL);
+  if (auto acting = ActAs(opener_); !acting) return tl::unexpected(acting.error());
+  auto in = static_cast<off_t>(from_offset);
+  auto out = static_cast<off_t>(to_offset);
+  ssize_t count = 0;
+  do {
+    count = ::copy_file_range(static_cast<const PosixFile&>(from).Fd(), &in, Fd(), &out, length, 0);
+  } while (count < 0 && errno == EINTR);
+  if (count < 0) return FailErrno();
+  return static_cast<std::size_t>(count);
 }
 
 Result<Attr> PosixFile::GetAttr() {

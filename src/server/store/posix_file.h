@@ -1,5 +1,5 @@
 // PosixFile: an open file of the PosixStore. Positions are always explicit but for appends, which use the
-// descriptor's own under a mutex to learn where the bytes went. Any thread.
+// descriptor's own under a mutex to learn where the bytes went, and seeks, which move it. Any thread.
 #pragma once
 
 #include <memory>
@@ -25,6 +25,10 @@ class PosixFile final : public StoreFile {
   Result<AppendedAt> WriteAppend(std::span<const std::byte> from) override;
   Result<void> Sync(bool data_only) override;
   Result<void> Truncate(std::uint64_t size) override;
+  Result<void> Allocate(std::uint32_t mode, std::uint64_t offset, std::uint64_t length) override;
+  Result<std::uint64_t> Seek(std::uint64_t offset, SeekFor what) const override;
+  Result<std::size_t> CopyFrom(const StoreFile& from, std::uint64_t from_offset, std::uint64_t to_offset,
+                               std::size_t length) override;
   Result<Attr> GetAttr() override;
   Result<Attr> SetAttr(const Credentials& who, const AttrChange& change) override;
 
@@ -36,7 +40,7 @@ class PosixFile final : public StoreFile {
   const FileKey key_;
   const Credentials opener_;
   std::shared_ptr<const UniqueFd> fd_;
-  std::mutex append_mutex_;
+  mutable std::mutex append_mutex_;  // whoever moves the descriptor's position
 };
 
 }  // namespace baton::store

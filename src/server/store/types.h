@@ -41,6 +41,11 @@ struct AppendedAt {
   std::size_t count = 0;
 };
 
+// Among the flags of an open: to execute the file (the kernel's own __FMODE_EXEC), for which the right to do that is enough.
+inline constexpr int kToExecute = 040;
+
+enum class SeekFor : std::uint8_t { kData, kHole };
+
 // What extended attributes say about a file and the directories above it. Each member is the nearest one that
 // says something.
 inline constexpr std::string_view kInstanceXattr = "user.app_instance_id";  // rule I2(c), (d)

@@ -1,0 +1,40 @@
+#include "fuse/ops/mount.h"
+#include "fuse/ops/operations.h"
+
+namespace baton::ops {
+
+using CopyAnswer = client::Answer<Operation::kCopyRange>;
+
+void CopyFileRange(fuse_req_t request, fuse_ino_t, off_t from_offset, fuse_file_info* from_info, fuse_ino_t,
+                   off_t to_offset, fuse_file_info* to_info, std::size_t length, int) {
+  Mount& mount = Mount::Of(request);
+  KernelReply reply(request);
+  const auto from = OpenTable::Get(from_info->fh);
+  const auto to = OpenTable::Get(to_info->fh);
+  // The handles of two sessions: one of them has ended.
+  if (from->dead || to->dead || from->generation != to->generation) {
+    reply.Error(ESTALE);
+    return;
+  }
+  const protocol::CopyRangeRequest copy{.from = from->handle,
+                                        .from_offset = static_cast<std::uint64_t>(from_offset),
+                                        .to = to->handle,
+                                        .to_offset = static_cast<std::uint64_t>(to_offset),
+                                        .length = length};
+  client::CallOptions<Operation::kCopyRange> call;
+  call.generation = to->generation;
+  call.late = [&mount, to](CopyAnswer&&) { mount.fates.Known(to->inode->FateKey()); };
+  mount.Call<Operation::kCopyRange>(
+      std::move(reply), WaitKind::kPlain, copy,
+      [&mount, to](KernelReply last, CopyAnswer&& answer) {
+        mount.NoteFate(answer, to->inode->FateKey());
+        if (!answer.reply) {
+          last.Error(answer.reply.error().value);
+          return;
+        }
+        last.Written(answer.reply->copied);
+      },
+      std::move(call));
+}
+
+}  // namespace baton::ops
