@@ -19,6 +19,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "fuse/kernel/init_reply.h"
 
 namespace baton {
 namespace {
@@ -93,6 +94,7 @@ Result<> KernelSession::Mount(const std::string& mount_point, const std::vector<
     return Fail(error);
   }
   mount_point_ = mount_point;
+  if (!AskKernelForMore(session_)) log::Warn("libfuse lets nothing be added to its INIT reply");
   return {};
 }
 
