@@ -178,7 +178,7 @@ struct LinkRequest {
   BATON_FIELDS(file, directory, name, caller)
 };
 
-// UNLINK and RMDIR.
+// UNLINK and RMDIR. RMDIR's reply is the directory as it was last.
 struct RemoveRequest {
   FileRef directory;
   std::string name;

@@ -16,6 +16,17 @@ void Inode::SetPages(const KnownPages& pages) {
   if (!older) pages_ = pages;
 }
 
+void Inode::SetRemoved(const Attr& last) {
+  std::lock_guard lock(mutex_);
+  removed_ = last;
+  removed_->nlink = 0;
+}
+
+std::optional<Attr> Inode::Removed() const {
+  std::lock_guard lock(mutex_);
+  return removed_;
+}
+
 void Inode::BeginClose() {
   std::lock_guard lock(mutex_);
   ++closing_;
@@ -114,6 +125,12 @@ std::vector<InodeTable::RetiredInode> InodeTable::Retire(std::span<const std::sh
     retired.push_back({inode, inode->parent_, inode->name_});
   }
   return retired;
+}
+
+std::shared_ptr<Inode> InodeTable::Find(const FileRef& file) const {
+  std::lock_guard lock(mutex_);
+  const auto found = by_file_.find(file);
+  return found == by_file_.end() ? nullptr : found->second->shared_from_this();
 }
 
 std::shared_ptr<Inode> InodeTable::FindByNumber(std::uint64_t number) const {

@@ -58,6 +58,11 @@ class Inode : public std::enable_shared_from_this<Inode> {
   void SetUntold(bool untold) { untold_ = untold; }
   bool IsUntold() const { return untold_; }
 
+  // A directory that was removed through this mount: what is left of it, for the programs that work in it. batond knows
+  // it no more.
+  void SetRemoved(const Attr& last);
+  std::optional<Attr> Removed() const;
+
   // A record lock was asked for through this inode: a close must tell batond (rule L1).
   void SetLocked() { locked_ = true; }
   bool WasLocked() const { return locked_; }
@@ -73,6 +78,7 @@ class Inode : public std::enable_shared_from_this<Inode> {
 
   mutable std::mutex mutex_;
   std::optional<KnownPages> pages_;
+  std::optional<Attr> removed_;
   int closing_ = 0;
   std::vector<UniqueFunction<void()>> when_closed_;
 
@@ -110,6 +116,8 @@ class InodeTable {
   };
   std::vector<RetiredInode> Retire(std::span<const std::shared_ptr<Inode>> inodes);
 
+  // Not a retired one; none if the kernel does not know the file.
+  std::shared_ptr<Inode> Find(const FileRef& file) const;
   // The newest inode with this st_ino; none if the kernel knows none.
   std::shared_ptr<Inode> FindByNumber(std::uint64_t number) const;
   // All that the kernel may look at under their names: retired ones are not among them.

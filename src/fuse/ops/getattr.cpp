@@ -1,3 +1,4 @@
+#include "fuse/ops/convert.h"
 #include "fuse/ops/mount.h"
 #include "fuse/ops/operations.h"
 
@@ -12,6 +13,10 @@ void Getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
     return;
   }
   auto inode = mount.inodes.Get(number);
+  if (const auto removed = inode->Removed()) {
+    reply.Attributes(ToStat(*removed), 0);
+    return;
+  }
   mount.WithCaller(std::move(reply), Purpose::kLook,
                    [&mount, inode](KernelReply to, protocol::Caller caller) {
                      mount.Call<Operation::kGetattr>(

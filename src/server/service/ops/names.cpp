@@ -62,8 +62,9 @@ void MakeName(Service& service, Call call, const protocol::Caller& caller, const
   RunChange(service, std::move(call), std::move(change));
 }
 
-template <class Probe, class Remove>
-void RemoveName(Service& service, Call call, const protocol::RemoveRequest& wish, Probe probe, Remove remove) {
+// `act` removes the name and answers.
+template <class Probe, class Act>
+void RemoveName(Service& service, Call call, const protocol::RemoveRequest& wish, Probe probe, Act act) {
   Change change;
   change.caller = wish.caller;
   if (!InDirectory(service, call, wish.directory, change)) return;
@@ -72,7 +73,7 @@ void RemoveName(Service& service, Call call, const protocol::RemoveRequest& wish
   };
   change.names = {{change.directories[0], wish.name}};
   change.probe = std::move(probe);
-  change.act = [remove = std::move(remove)](Call& done, Epoch epoch) { AnswerVoid(done, epoch, remove()); };
+  change.act = std::move(act);
   RunChange(service, std::move(call), std::move(change));
 }
 
@@ -117,7 +118,9 @@ void Unlink(Service& service, Call call, const protocol::RemoveRequest& wish, st
   const Credentials who = Service::CredentialsOf(wish.caller);
   RemoveName(service, std::move(call), wish,
              [&store, who, wish] { return store.WouldUnlink(who, wish.directory, wish.name); },
-             [&store, who, wish] { return store.Unlink(who, wish.directory, wish.name); });
+             [&store, who, wish](Call& done, Epoch epoch) {
+               AnswerVoid(done, epoch, store.Unlink(who, wish.directory, wish.name));
+             });
 }
 
 void RemoveDirectory(Service& service, Call call, const protocol::RemoveRequest& wish, std::span<const std::byte>) {
@@ -125,7 +128,12 @@ void RemoveDirectory(Service& service, Call call, const protocol::RemoveRequest&
   const Credentials who = Service::CredentialsOf(wish.caller);
   RemoveName(service, std::move(call), wish,
              [&store, who, wish] { return store.WouldRemoveDirectory(who, wish.directory, wish.name); },
-             [&store, who, wish] { return store.RemoveDirectory(who, wish.directory, wish.name); });
+             [&store, who, wish](Call& done, Epoch epoch) {
+               const auto last = store.Lookup(who, wish.directory, wish.name);
+               const auto removed = store.RemoveDirectory(who, wish.directory, wish.name);
+               if (!removed) return done.Fail(removed.error().value);
+               done.Answer(last ? protocol::NodeReply{last->ref, last->attr} : protocol::NodeReply(), epoch);
+             });
 }
 
 void Rename(Service& service, Call call, const protocol::RenameRequest& wish, std::span<const std::byte>) {
