@@ -149,17 +149,19 @@ struct MakeDirectoryRequest {
   FileRef directory;
   std::string name;
   std::uint32_t mode = 0;
+  std::uint32_t umask = 0;  // the server applies it, unless the directory has a default ACL
   Caller caller;
-  BATON_FIELDS(directory, name, mode, caller)
+  BATON_FIELDS(directory, name, mode, umask, caller)
 };
 
 struct MakeNodeRequest {
   FileRef directory;
   std::string name;
   std::uint32_t mode = 0;
+  std::uint32_t umask = 0;
   std::uint64_t device = 0;
   Caller caller;
-  BATON_FIELDS(directory, name, mode, device, caller)
+  BATON_FIELDS(directory, name, mode, umask, device, caller)
 };
 
 struct SymlinkRequest {
@@ -301,7 +303,7 @@ struct RemovexattrRequest {
 
 struct OpenRequest {
   FileRef file;
-  std::uint32_t flags = 0;  // open(2): access mode, O_TRUNC, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC
+  std::uint32_t flags = 0;  // open(2): access mode, O_TRUNC, O_APPEND, O_DIRECT, O_SYNC, O_DSYNC; 040: to execute it
   Duration claim_wait{};    // rule O5
   Caller caller;
   BATON_FIELDS(file, flags, claim_wait, caller)
@@ -311,10 +313,11 @@ struct CreateRequest {
   FileRef directory;
   std::string name;
   std::uint32_t flags = 0;  // open(2), O_CREAT understood
-  std::uint32_t mode = 0;   // the umask is already applied
+  std::uint32_t mode = 0;
+  std::uint32_t umask = 0;
   Duration claim_wait{};
   Caller caller;
-  BATON_FIELDS(directory, name, flags, mode, claim_wait, caller)
+  BATON_FIELDS(directory, name, flags, mode, umask, claim_wait, caller)
 };
 
 struct OpenReply {

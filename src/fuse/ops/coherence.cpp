@@ -1,5 +1,7 @@
 #include "fuse/ops/coherence.h"
 
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -22,8 +24,10 @@ void Coherence::CheckKernel() {
 // --- What may be believed
 // -----------------------------------------------------------------------------------------------
 
-double Coherence::AttrTimeout(NoticeMark since, std::uint64_t ino, bool watched) const {
-  return watched && !ToldSince(since, ino) ? attr_timeout_ : 0;
+double Coherence::AttrTimeout(NoticeMark since, const Attr& attr, bool watched) const {
+  // Each change by this node, too, may take the set-id bits; the kernel is not told of its own.
+  const bool has_set_id = S_ISREG(attr.mode) && (attr.mode & (S_ISUID | S_ISGID)) != 0;
+  return watched && !has_set_id && !ToldSince(since, attr.ino) ? attr_timeout_ : 0;
 }
 
 double Coherence::EntryTimeout(NoticeMark since, std::uint64_t directory) const {

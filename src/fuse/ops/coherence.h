@@ -40,7 +40,7 @@ class Coherence {
   NoticeMark Now() const { return NoticeMark{told_.load(std::memory_order_acquire)}; }
 
   // How long the kernel may believe what batond answered to a request that began at `since`; seconds.
-  double AttrTimeout(NoticeMark since, std::uint64_t ino, bool watched) const;
+  double AttrTimeout(NoticeMark since, const Attr& attr, bool watched) const;
   double EntryTimeout(NoticeMark since, std::uint64_t directory) const;
 
   void Told(const protocol::FileChange& change);

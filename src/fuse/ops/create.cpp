@@ -54,6 +54,7 @@ protocol::CreateRequest RequestFor(const Mount& mount, const Attempt& attempt) {
           attempt.name,
           static_cast<std::uint32_t>(attempt.info.flags),
           attempt.mode,
+          attempt.reply.Context().umask,
           mount.options.claim_wait,
           attempt.caller};
 }

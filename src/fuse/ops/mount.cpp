@@ -127,7 +127,7 @@ std::shared_ptr<Inode> Mount::FillEntry(const protocol::NodeReply& node, const s
   entry = {};
   entry.ino = inodes.NumberFor(*inode);
   entry.attr = ToStat(node.attr);
-  entry.attr_timeout = coherence.AttrTimeout(since, node.attr.ino, node.watched);
+  entry.attr_timeout = coherence.AttrTimeout(since, node.attr, node.watched);
   entry.entry_timeout = coherence.EntryTimeout(since, parent->Number());
   return inode;
 }
@@ -153,7 +153,7 @@ void Mount::ReplyAttributes(KernelReply reply, const Result<protocol::AttrReply>
     reply.Error(answer.error().value);
     return;
   }
-  const double timeout = coherence.AttrTimeout(reply.Since(), answer->attr.ino, answer->watched);
+  const double timeout = coherence.AttrTimeout(reply.Since(), answer->attr, answer->watched);
   reply.Attributes(ToStat(answer->attr), timeout);
 }
 

@@ -4,9 +4,12 @@
 namespace baton::ops {
 
 void Init(void* mount, fuse_conn_info* connection) {
+  // The kernel enforces ACLs as it does modes, the server's file system applies the umask (unless a default ACL stands in
+  // its place) and takes the set-id bits away; the kernel would ask for that in the name of a writer who must not.
   constexpr unsigned kWanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
                                FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-                               FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_IOCTL_DIR;
+                               FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_IOCTL_DIR | FUSE_CAP_POSIX_ACL |
+                               FUSE_CAP_DONT_MASK | FUSE_CAP_HANDLE_KILLPRIV;
   // Splice would copy a WRITE's data once more; the writeback cache believes its own size and time (rule C3).
   // Without AUTO_INVAL_DATA a cached read asks nobody; without EXPLICIT_INVAL_DATA a size that another node
   // changed drops the pages, or a reader at the end would get the zeros behind it in the last page (rule C2).

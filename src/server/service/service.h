@@ -47,7 +47,9 @@ class Service final : public FrameHandler {
   const ServiceOptions& options() const { return options_; }
   const Clock& clock() const { return clock_; }
 
-  static Credentials CredentialsOf(const protocol::Caller& caller) { return {caller.uid, caller.gid, caller.groups}; }
+  static Credentials CredentialsOf(const protocol::Caller& caller, std::uint32_t umask = 0) {
+    return {caller.uid, caller.gid, caller.groups, umask};
+  }
 
   // Who asks, the id by policy included (rule I2 d). EACCES: an unidentified caller without one (I5); EINVAL: the policy's
   // id does not parse (I4).

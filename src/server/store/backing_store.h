@@ -78,8 +78,8 @@ class BackingStore {
   virtual Result<Node> Lookup(const Credentials& who, const FileRef& directory, std::string_view name) = 0;
   virtual Result<Node> MakeDirectory(const Credentials& who, const FileRef& directory, std::string_view name,
                                      std::uint32_t mode) = 0;
-  // `mode` with its type bits: regular files, fifos, sockets, devices. The umask is the caller's affair:
-  // applied already.
+  // `mode` with its type bits: regular files, fifos, sockets, devices. The kernel applies the caller's umask to
+  // what is made.
   virtual Result<Node> MakeNode(const Credentials& who, const FileRef& directory, std::string_view name,
                                 std::uint32_t mode, std::uint64_t device) = 0;
   virtual Result<Node> Symlink(const Credentials& who, const FileRef& directory, std::string_view name,
@@ -120,7 +120,7 @@ class BackingStore {
   virtual Result<void> RemoveXattr(const Credentials& who, const FileRef& file, const std::string& name) = 0;
 
   // Opens. Only regular files: EISDIR, ELOOP, ENXIO for others. Of `flags` count the access mode, O_TRUNC,
-  // O_SYNC, O_DSYNC, O_NOATIME, and O_APPEND for files that allow nothing else.
+  // O_SYNC, O_DSYNC, O_NOATIME, O_APPEND for files that allow nothing else, and kToExecute.
   virtual Result<std::shared_ptr<StoreFile>> Open(const Credentials& who, const FileRef& file, int flags) = 0;
   // Always as with O_EXCL: EEXIST if the name is there.
   virtual Result<CreatedFile> Create(const Credentials& who, const FileRef& directory, std::string_view name,

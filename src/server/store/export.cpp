@@ -109,10 +109,12 @@ std::string Export::ProbeHandles() const {
 Result<Credentials> Export::Effective(const Credentials& who) const {
   if (!privileged_) {
     if (who.uid != own_.uid) return Fail(EACCES);
-    return own_;
+    Credentials own = own_;
+    own.umask = who.umask;
+    return own;
   }
   if (!options_.squash_root) return who;
-  if (who.uid == 0) return Credentials{kNobody, kNobody, {}};
+  if (who.uid == 0) return Credentials{kNobody, kNobody, {}, who.umask};
   Credentials squashed = who;
   if (squashed.gid == 0) squashed.gid = kNobody;
   std::ranges::replace(squashed.groups, 0u, kNobody);

@@ -163,7 +163,7 @@ Result<Node> PosixStore::MakeDirectory(const Credentials& who, const FileRef& di
                                        std::string_view name, std::uint32_t mode) {
   const auto place = Enter(who, directory, name, NameUse::kMake);
   if (!place) return tl::unexpected(place.error());
-  const NoUmask no_umask;
+  const ThreadUmask umask(place->who.umask);
   return Made(*place, ::mkdirat(place->directory.fd, place->name.c_str(), mode & 07777));
 }
 
@@ -172,7 +172,7 @@ Result<Node> PosixStore::MakeNode(const Credentials& who, const FileRef& directo
   const auto place = Enter(who, directory, name, NameUse::kMake);
   if (!place) return tl::unexpected(place.error());
   if (auto checked = CheckNodeMode(mode); !checked) return tl::unexpected(checked.error());
-  const NoUmask no_umask;
+  const ThreadUmask umask(place->who.umask);
   return Made(*place, ::mknodat(place->directory.fd, place->name.c_str(), mode & (S_IFMT | 07777), device));
 }
 
@@ -360,6 +360,13 @@ Result<void> PosixStore::RemoveXattr(const Credentials& who, const FileRef& file
   return done;
 }
 
+// The kernel runs programs that their user may not read. Leaves the thread privileged.
+UniqueFd PosixStore::OpenToExecute(int fd) {
+  if (::syscall(SYS_faccessat2, fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS) != 0) return {};
+  ActAsPrivileged();
+  return export_->Reopen(fd, O_RDONLY);
+}
+
 Result<std::shared_ptr<StoreFile>> PosixStore::Open(const Credentials& who, const FileRef& file, int flags) {
   const auto target = Reach(who, file, OpensToChange(flags) ? Purpose::kChange : Purpose::kLook);
   if (!target) return tl::unexpected(target.error());
@@ -370,6 +377,9 @@ Result<std::shared_ptr<StoreFile>> PosixStore::Open(const Credentials& who, cons
   // A file with the append-only attribute opens for nothing but appending.
   if (!fd && errno == EPERM && (flags & O_APPEND) != 0) {
     fd = export_->Reopen(target->file.fd, (flags & kOpenFlags) | O_APPEND);
+  }
+  if (!fd && errno == EACCES && (flags & (kToExecute | O_ACCMODE | O_TRUNC)) == kToExecute) {
+    fd = OpenToExecute(target->file.fd);
   }
   if (!fd) return FailErrno();
   Node node;
@@ -387,7 +397,7 @@ Result<CreatedFile> PosixStore::Create(const Credentials& who, const FileRef& di
       static_cast<std::uint64_t>((flags & kOpenFlags & ~O_TRUNC) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC);
   how.mode = mode & 07777;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  const NoUmask no_umask;
+  const ThreadUmask umask(place->who.umask);
   UniqueFd fd(
       static_cast<int>(::syscall(SYS_openat2, place->directory.fd, place->name.c_str(), &how, sizeof how)));
   if (!fd) return FailErrno();

@@ -110,6 +110,8 @@ class PosixStore final : public BackingStore {
   void Renamed(const Result<Node>& node, const PathFd& from, const std::string& name, const PathFd& to,
                const std::string& new_name);
 
+  UniqueFd OpenToExecute(int fd);
+
   Result<void> ProbeNew(const Place& place, NameUse use);
   Result<void> ProbeMake(const Credentials& who, const FileRef& directory, std::string_view name,
                          NameUse use);

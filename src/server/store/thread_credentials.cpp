@@ -162,10 +162,10 @@ void BecomeServer() {
   if (thread.Privileged()) BATON_CHECK(thread.BecomeServer());
 }
 
-NoUmask::NoUmask() {
+ThreadUmask::ThreadUmask(std::uint32_t umask) {
   thread_local const bool own = ::unshare(CLONE_FS) == 0;
   BATON_CHECK(own);
-  before_ = ::umask(0);
+  before_ = ::umask(umask & 0777);
 }
 
 }  // namespace baton::store

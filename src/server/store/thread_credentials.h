@@ -25,14 +25,14 @@ void ActAsPrivileged();
 // All that the thread had before its first ActAs.
 void BecomeServer();
 
-// Gives the thread its own umask, root and working directory once, and sets the umask to 0 while it lives:
-// callers have applied theirs, and files of other threads are not affected.
-class NoUmask {
+// Gives the thread its own umask, root and working directory once, and the caller's umask while it lives: the kernel
+// applies it or, where the directory has a default ACL, does not. Files of other threads are not affected.
+class ThreadUmask {
  public:
-  NoUmask();
-  ~NoUmask() { ::umask(before_); }
-  NoUmask(const NoUmask&) = delete;
-  NoUmask& operator=(const NoUmask&) = delete;
+  explicit ThreadUmask(std::uint32_t umask);
+  ~ThreadUmask() { ::umask(before_); }
+  ThreadUmask(const ThreadUmask&) = delete;
+  ThreadUmask& operator=(const ThreadUmask&) = delete;
 
  private:
   mode_t before_;

@@ -112,7 +112,7 @@ TEST_F(WatchesTest, NamesAreToldForAsLongAsTheConnectionLasts) {
   Getattr(reader_);
   writer_.Call<Operation::kRename>({bench_.Root(), "f", bench_.Root(), "h", 0, Anonymous()});
   EXPECT_EQ(Told(reader_).size(), 3u) << "the file's ctime, and two names";
-  writer_.Call<Operation::kMakeDirectory>({bench_.Root(), "d", 0755, Anonymous()});
+  writer_.Call<Operation::kMakeDirectory>({bench_.Root(), "d", 0755, 0, Anonymous()});
   EXPECT_EQ(Told(reader_).size(), 1u);
 }
 

@@ -81,7 +81,7 @@ void RemoveName(Service& service, Call call, const protocol::RemoveRequest& wish
 
 void MakeDirectory(Service& service, Call call, const protocol::MakeDirectoryRequest& wish, std::span<const std::byte>) {
   auto& store = service.store();
-  const Credentials who = Service::CredentialsOf(wish.caller);
+  const Credentials who = Service::CredentialsOf(wish.caller, wish.umask);
   MakeName(service, std::move(call), wish.caller, wish.directory, wish.name,
            [&store, who, wish] { return store.WouldMakeDirectory(who, wish.directory, wish.name); },
            [&store, who, wish] { return store.MakeDirectory(who, wish.directory, wish.name, wish.mode); });
@@ -89,7 +89,7 @@ void MakeDirectory(Service& service, Call call, const protocol::MakeDirectoryReq
 
 void MakeNode(Service& service, Call call, const protocol::MakeNodeRequest& wish, std::span<const std::byte>) {
   auto& store = service.store();
-  const Credentials who = Service::CredentialsOf(wish.caller);
+  const Credentials who = Service::CredentialsOf(wish.caller, wish.umask);
   MakeName(service, std::move(call), wish.caller, wish.directory, wish.name,
            [&store, who, wish] { return store.WouldMakeNode(who, wish.directory, wish.name, wish.mode); },
            [&store, who, wish] { return store.MakeNode(who, wish.directory, wish.name, wish.mode, wish.device); });

@@ -142,7 +142,7 @@ void Create(Service& service, Call call, const protocol::CreateRequest& wish, st
   auto& store = service.store();
   const auto key = store.KeyOf(wish.directory);
   if (!key) return call.Fail(key.error().value);
-  const Credentials who = Service::CredentialsOf(wish.caller);
+  const Credentials who = Service::CredentialsOf(wish.caller, wish.umask);
   if (const auto node = store.Lookup(who, wish.directory, wish.name)) {
     return CreateExisting(service, std::move(call), wish, *node);
   } else if (node.error().value != ENOENT) {
