@@ -59,16 +59,24 @@ Outcome TryOpen(const std::string& path, int flags, mode_t mode) {
 }
 
 void Make(const std::string& path, std::string_view content, mode_t mode) {
-  const Fd fd = Open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  const mode_t mask = ::umask(0);
+  const Fd fd = Open(path, O_WRONLY | O_CREAT | O_EXCL, mode);
+  ::umask(mask);
   if (!content.empty()) {
     Must(::write(fd, content.data(), content.size()));
   }
-  Must(::fchmod(fd, mode));
+  if (!content.empty() && mode & 06000) {
+    Must(::fchmod(fd, mode));  // the write may have cleared them
+  }
 }
 
 void MakeDir(const std::string& path, mode_t mode) {
-  Must(::mkdir(path.c_str(), 0700));
-  Must(::chmod(path.c_str(), mode));
+  const mode_t mask = ::umask(0);
+  Must(::mkdir(path.c_str(), mode));
+  ::umask(mask);
+  if (mode & 06000) {
+    Must(::chmod(path.c_str(), mode));  // mkdir knows nothing of them
+  }
 }
 
 std::string Rest(int fd) {
@@ -230,8 +238,9 @@ void Table::SetUp() {
   Must(::symlink("dir", "dirlink"));
   Must(::symlink("absent", "dangling"));
   Must(::symlink("loop", "loop"));
-  Must(::mkfifo("fifo", 0600));
-  Must(::chmod("fifo", 0666));
+  ::umask(0);
+  Must(::mkfifo("fifo", 0666));
+  ::umask(022);
 }
 
 }  // namespace baton::parity

@@ -144,14 +144,14 @@ inline std::string NameOfRow(const testing::TestParamInfo<Row>& info) { return i
 class Table : public Parity, public testing::WithParamInterface<Row> {
  protected:
   void SetUp() override;
-  void Run() { EXPECT_EQ(As(GetParam().who, GetParam().act), GetParam().expected); }
+  void Check() { EXPECT_EQ(As(GetParam().who, GetParam().act), GetParam().expected); }
 };
 
 // Rows of a table as cases: Theme/Suite.Case/RowName.
 #define BATON_PARITY_TABLE(Suite, ...)                                  \
   class Suite : public Table {};                                        \
   std::vector<Row> RowsOf##Suite() { return __VA_ARGS__; }              \
-  TEST_P(Suite, Case) { Run(); }                                        \
+  TEST_P(Suite, Case) { Check(); }                                        \
   INSTANTIATE_TEST_SUITE_P(Table, Suite, testing::ValuesIn(RowsOf##Suite()), NameOfRow)
 
 }  // namespace baton::parity
