@@ -41,7 +41,9 @@ std::string List(const char* path, const char* kind) {
   return raw;
 }
 
-bool HasList(const char* path, const char* kind) { return ::getxattr(path, kind, nullptr, 0) >= 0; }
+bool HasList(const char* path, const char* kind) {
+  return ::getxattr(path, kind, nullptr, 0) >= 0;
+}
 
 // u::rw u:alice:<alice> g::r m::<mask> o::-
 std::vector<Entry> ForAlice(uint16_t alice, uint16_t mask) {
@@ -66,7 +68,9 @@ TEST_F(AccessList, NamedUserMay) {
 
 TEST_F(AccessList, NamedUserMayNot) {
   Make("file", "x", 0666);
-  ASSERT_EQ(SetList("file", kAccess, {{kOwner, 6}, {kUser, 0, kAliceId}, {kOwningGroup, 6}, {kMask, 6}, {kOther, 6}}), kOk);
+  ASSERT_EQ(SetList("file", kAccess,
+                    {{kOwner, 6}, {kUser, 0, kAliceId}, {kOwningGroup, 6}, {kMask, 6}, {kOther, 6}}),
+            kOk);
   EXPECT_EQ(As(kAlice, [] { return TryOpen("file", O_RDONLY); }), Fails(EACCES));
   EXPECT_EQ(As(kBob, [] { return TryOpen("file", O_RDWR); }), kOk);
 }
@@ -80,7 +84,9 @@ TEST_F(AccessList, MaskLimitsTheNamedUser) {
 
 TEST_F(AccessList, NamedGroup) {
   Make("file", "x", 0600);
-  ASSERT_EQ(SetList("file", kAccess, {{kOwner, 6}, {kOwningGroup, 0}, {kGroup, 4, kTeam}, {kMask, 4}, {kOther, 0}}), kOk);
+  ASSERT_EQ(
+      SetList("file", kAccess, {{kOwner, 6}, {kOwningGroup, 0}, {kGroup, 4, kTeam}, {kMask, 4}, {kOther, 0}}),
+      kOk);
   EXPECT_EQ(As(kAliceInTeam, [] { return TryOpen("file", O_RDONLY); }), kOk);
   EXPECT_EQ(As(kAliceInTeam, [] { return TryOpen("file", O_WRONLY); }), Fails(EACCES));
   EXPECT_EQ(As(kAlice, [] { return TryOpen("file", O_RDONLY); }), Fails(EACCES));
@@ -89,7 +95,9 @@ TEST_F(AccessList, NamedGroup) {
 TEST_F(AccessList, OfADirectory) {
   MakeDir("dir", 0700);
   Make("dir/file", "x", 0666);
-  ASSERT_EQ(SetList("dir", kAccess, {{kOwner, 7}, {kUser, 7, kAliceId}, {kOwningGroup, 0}, {kMask, 7}, {kOther, 0}}), kOk);
+  ASSERT_EQ(SetList("dir", kAccess,
+                    {{kOwner, 7}, {kUser, 7, kAliceId}, {kOwningGroup, 0}, {kMask, 7}, {kOther, 0}}),
+            kOk);
   EXPECT_EQ(As(kAlice, [] { return TryOpen("dir/file", O_RDWR); }), kOk);
   EXPECT_EQ(As(kAlice, [] { return TryOpen("dir/new", O_WRONLY | O_CREAT); }), kOk);
   EXPECT_EQ(As(kAlice, [] { return Did(::unlink("dir/file")); }), kOk);
@@ -99,7 +107,9 @@ TEST_F(AccessList, OfADirectory) {
 TEST_F(AccessList, SearchThroughADirectory) {
   MakeDir("dir", 0700);
   Make("dir/file", "x", 0666);
-  ASSERT_EQ(SetList("dir", kAccess, {{kOwner, 7}, {kUser, 1, kAliceId}, {kOwningGroup, 0}, {kMask, 1}, {kOther, 0}}), kOk);
+  ASSERT_EQ(SetList("dir", kAccess,
+                    {{kOwner, 7}, {kUser, 1, kAliceId}, {kOwningGroup, 0}, {kMask, 1}, {kOther, 0}}),
+            kOk);
   EXPECT_EQ(As(kAlice, [] { return TryOpen("dir/file", O_RDONLY); }), kOk);
   EXPECT_EQ(As(kAlice, [] { return TryOpen("dir", O_RDONLY); }), Fails(EACCES));
 }
@@ -146,7 +156,12 @@ TEST_F(AccessList, OnlyTheOwnerMaySetIt) {
   Make("file", "x", 0666);
   EXPECT_EQ(As(kAlice, [] { return SetList("file", kAccess, ForAlice(6, 6)); }), Fails(EPERM));
   Must(::chown("file", kAliceId, kAliceId));
-  EXPECT_EQ(As(kAlice, [] { return SetList("file", kAccess, {{kOwner, 6}, {kUser, 4, kBobId}, {kOwningGroup, 0}, {kMask, 4}, {kOther, 0}}); }),
+  EXPECT_EQ(As(kAlice,
+               [] {
+                 return SetList(
+                     "file", kAccess,
+                     {{kOwner, 6}, {kUser, 4, kBobId}, {kOwningGroup, 0}, {kMask, 4}, {kOther, 0}});
+               }),
             kOk);
   EXPECT_EQ(As(kBob, [] { return TryOpen("file", O_RDONLY); }), kOk);
 }
@@ -155,7 +170,9 @@ TEST_F(AccessList, Malformed) {
   Make("file");
   EXPECT_EQ(Did(::setxattr("file", kAccess, "\x03\0\0\0", 4, 0)), Fails(EOPNOTSUPP)) << "another version";
   EXPECT_EQ(Did(::setxattr("file", kAccess, "\x02\0\0\0abc", 7, 0)), Fails(EINVAL)) << "part of an entry";
-  EXPECT_EQ(SetList("file", kAccess, {{kOwner, 6}, {kUser, 6, kAliceId}, {kOwningGroup, 4}, {kOther, 0}}), Fails(EINVAL)) << "no mask";
+  EXPECT_EQ(SetList("file", kAccess, {{kOwner, 6}, {kUser, 6, kAliceId}, {kOwningGroup, 4}, {kOther, 0}}),
+            Fails(EINVAL))
+      << "no mask";
   EXPECT_EQ(SetList("file", kAccess, {{kOwner, 6}, {kOther, 0}}), Fails(EINVAL)) << "no group";
 }
 
@@ -175,7 +192,9 @@ class DefaultList : public RootParity {
     }
   }
   // u::rwx u:alice:rwx g::rx m::rwx o::-
-  static std::vector<Entry> List_() { return {{kOwner, 7}, {kUser, 7, kAliceId}, {kOwningGroup, 5}, {kMask, 7}, {kOther, 0}}; }
+  static std::vector<Entry> List_() {
+    return {{kOwner, 7}, {kUser, 7, kAliceId}, {kOwningGroup, 5}, {kMask, 7}, {kOther, 0}};
+  }
 };
 
 TEST_F(DefaultList, ReadBack) {
@@ -187,7 +206,8 @@ TEST_F(DefaultList, ReplacesTheUmaskForFiles) {
   ::umask(077);
   Open("dir/file", O_WRONLY | O_CREAT, 0666).Close();
   EXPECT_EQ(Mode("dir/file"), 0660u);
-  EXPECT_EQ(List("dir/file", kAccess), Raw({{kOwner, 6}, {kUser, 7, kAliceId}, {kOwningGroup, 5}, {kMask, 6}, {kOther, 0}}));
+  EXPECT_EQ(List("dir/file", kAccess),
+            Raw({{kOwner, 6}, {kUser, 7, kAliceId}, {kOwningGroup, 5}, {kMask, 6}, {kOther, 0}}));
   EXPECT_EQ(As(kAlice, [] { return TryOpen("dir/file", O_RDWR); }), kOk);
 }
 

@@ -26,31 +26,36 @@ Outcome StatAt(int directory, const char* path, int flags) {
   return Did(::fstatat(directory, path, &attributes, flags));
 }
 
-BATON_PARITY_TABLE(StatCalls, {
-    {"File", [] { return StatOutcome("file"); }, kOk},
-    {"Absent", [] { return StatOutcome("absent"); }, Fails(ENOENT)},
-    {"Empty", [] { return StatOutcome(""); }, Fails(ENOENT)},
-    {"Dangling", [] { return StatOutcome("dangling"); }, Fails(ENOENT)},
-    {"DanglingItself", [] { return LstatOutcome("dangling"); }, kOk},
-    {"Loop", [] { return StatOutcome("loop"); }, Fails(ELOOP)},
-    {"LoopItself", [] { return LstatOutcome("loop"); }, kOk},
-    {"LinkTrailingSlash", [] { return LstatOutcome("link/"); }, Fails(ENOTDIR)},
-    {"DirectoryLinkTrailingSlash", [] { return LstatOutcome("dirlink/") == kOk ? Gives(S_ISDIR(Lstat("dirlink/").st_mode)) : Fails(errno); },
-     Gives(1)},
-    {"FileTrailingSlash", [] { return StatOutcome("file/"); }, Fails(ENOTDIR)},
-    {"FileDot", [] { return StatOutcome("file/."); }, Fails(ENOTDIR)},
-    {"FileDotDot", [] { return StatOutcome("file/.."); }, Fails(ENOTDIR)},
-    {"AbsentDotDot", [] { return StatOutcome("absent/.."); }, Fails(ENOENT)},
-    {"ManySlashes", [] { return StatOutcome("full///file"); }, kOk},
-    {"BelowClosed", [] { return StatOutcome("closed/file"); }, Fails(EACCES), kAlice},
-    {"SecretIsVisible", [] { return Gives(Stat("secret").st_size); }, Gives(6), kAlice},
-    {"AtDescriptor", [] { return StatAt(Open("full", O_RDONLY), "file", 0); }, kOk},
-    {"AtFileDescriptor", [] { return StatAt(Open("file", O_RDONLY), "file", 0); }, Fails(ENOTDIR)},
-    {"EmptyPath", [] { return StatAt(Open("file", O_RDONLY), "", AT_EMPTY_PATH); }, kOk},
-    {"EmptyPathWithoutFlag", [] { return StatAt(Open("file", O_RDONLY), "", 0); }, Fails(ENOENT)},
-    {"NoFollow", [] { return StatAt(AT_FDCWD, "dangling", AT_SYMLINK_NOFOLLOW); }, kOk},
-    {"UnknownFlag", [] { return StatAt(AT_FDCWD, "file", 0x40000); }, Fails(EINVAL)},
-});
+BATON_PARITY_TABLE(
+    StatCalls,
+    {
+        {"File", [] { return StatOutcome("file"); }, kOk},
+        {"Absent", [] { return StatOutcome("absent"); }, Fails(ENOENT)},
+        {"Empty", [] { return StatOutcome(""); }, Fails(ENOENT)},
+        {"Dangling", [] { return StatOutcome("dangling"); }, Fails(ENOENT)},
+        {"DanglingItself", [] { return LstatOutcome("dangling"); }, kOk},
+        {"Loop", [] { return StatOutcome("loop"); }, Fails(ELOOP)},
+        {"LoopItself", [] { return LstatOutcome("loop"); }, kOk},
+        {"LinkTrailingSlash", [] { return LstatOutcome("link/"); }, Fails(ENOTDIR)},
+        {"DirectoryLinkTrailingSlash",
+         [] {
+           return LstatOutcome("dirlink/") == kOk ? Gives(S_ISDIR(Lstat("dirlink/").st_mode)) : Fails(errno);
+         },
+         Gives(1)},
+        {"FileTrailingSlash", [] { return StatOutcome("file/"); }, Fails(ENOTDIR)},
+        {"FileDot", [] { return StatOutcome("file/."); }, Fails(ENOTDIR)},
+        {"FileDotDot", [] { return StatOutcome("file/.."); }, Fails(ENOTDIR)},
+        {"AbsentDotDot", [] { return StatOutcome("absent/.."); }, Fails(ENOENT)},
+        {"ManySlashes", [] { return StatOutcome("full///file"); }, kOk},
+        {"BelowClosed", [] { return StatOutcome("closed/file"); }, Fails(EACCES), kAlice},
+        {"SecretIsVisible", [] { return Gives(Stat("secret").st_size); }, Gives(6), kAlice},
+        {"AtDescriptor", [] { return StatAt(Open("full", O_RDONLY), "file", 0); }, kOk},
+        {"AtFileDescriptor", [] { return StatAt(Open("file", O_RDONLY), "file", 0); }, Fails(ENOTDIR)},
+        {"EmptyPath", [] { return StatAt(Open("file", O_RDONLY), "", AT_EMPTY_PATH); }, kOk},
+        {"EmptyPathWithoutFlag", [] { return StatAt(Open("file", O_RDONLY), "", 0); }, Fails(ENOENT)},
+        {"NoFollow", [] { return StatAt(AT_FDCWD, "dangling", AT_SYMLINK_NOFOLLOW); }, kOk},
+        {"UnknownFlag", [] { return StatAt(AT_FDCWD, "file", 0x40000); }, Fails(EINVAL)},
+    });
 
 class Attributes : public Parity {};
 
@@ -115,7 +120,8 @@ TEST_F(Attributes, StatxSync) {
   EXPECT_EQ(Did(::statx(AT_FDCWD, "file", AT_STATX_FORCE_SYNC, STATX_SIZE, &found)), kOk);
   EXPECT_EQ(found.stx_size, 4u);
   EXPECT_EQ(Did(::statx(AT_FDCWD, "file", AT_STATX_DONT_SYNC, STATX_SIZE, &found)), kOk);
-  EXPECT_EQ(Did(::statx(AT_FDCWD, "file", AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC, STATX_SIZE, &found)), Fails(EINVAL));
+  EXPECT_EQ(Did(::statx(AT_FDCWD, "file", AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC, STATX_SIZE, &found)),
+            Fails(EINVAL));
 }
 
 TEST_F(Attributes, StatxBirthTime) {
@@ -127,7 +133,8 @@ TEST_F(Attributes, StatxBirthTime) {
 
 TEST_F(Attributes, FileSystem) {
   Make("file");
-  struct statvfs named {}, opened {};
+  struct statvfs named {
+  }, opened{};
   ASSERT_EQ(Did(::statvfs("file", &named)), kOk);
   ASSERT_EQ(Did(::fstatvfs(Open("file", O_RDONLY), &opened)), kOk);
   EXPECT_EQ(named.f_namemax, 255u);
@@ -148,56 +155,76 @@ std::function<Outcome()> Accessing(const char* path, int mode) {
   return [=] { return Did(::access(path, mode)); };
 }
 
-BATON_PARITY_TABLE(Access, {
-    {"Exists", Accessing("file", F_OK), kOk},
-    {"Absent", Accessing("absent", F_OK), Fails(ENOENT)},
-    {"Dangling", Accessing("dangling", F_OK), Fails(ENOENT)},
-    {"Loop", Accessing("loop", F_OK), Fails(ELOOP)},
-    {"BelowFile", Accessing("file/x", F_OK), Fails(ENOTDIR)},
-    {"UnknownMode", Accessing("file", 8), Fails(EINVAL)},
-    {"RootReadsAll", Accessing("secret", R_OK | W_OK), kOk, kRoot},
-    {"RootExecutesNothingUnexecutable", Accessing("file", X_OK), Fails(EACCES), kRoot},
-    {"RootEntersAll", Accessing("closed", X_OK), kOk, kRoot},
-    {"Read", Accessing("file", R_OK), kOk, kAlice},
-    {"Write", Accessing("file", W_OK), Fails(EACCES), kAlice},
-    {"ReadSecret", Accessing("secret", R_OK), Fails(EACCES), kAlice},
-    {"ExistsSecret", Accessing("secret", F_OK), kOk, kAlice},
-    {"OwnWrite", Accessing("alices", R_OK | W_OK), kOk, kAlice},
-    {"OwnExecute", Accessing("alices", X_OK), Fails(EACCES), kAlice},
-    {"EnterDirectory", Accessing("dir", R_OK | X_OK), kOk, kAlice},
-    {"WriteDirectory", Accessing("dir", W_OK), Fails(EACCES), kAlice},
-    {"EnterClosed", Accessing("closed", X_OK), Fails(EACCES), kAlice},
-    {"BelowClosed", Accessing("closed/file", F_OK), Fails(EACCES), kAlice},
-    {"EffectiveIds", [] { return Did(::faccessat(AT_FDCWD, "file", R_OK, AT_EACCESS)); }, kOk},
-    {"OfLinkItself", [] { return Did(::faccessat(AT_FDCWD, "dangling", F_OK, AT_SYMLINK_NOFOLLOW)); }, kOk},
-});
+BATON_PARITY_TABLE(
+    Access, {
+                {"Exists", Accessing("file", F_OK), kOk},
+                {"Absent", Accessing("absent", F_OK), Fails(ENOENT)},
+                {"Dangling", Accessing("dangling", F_OK), Fails(ENOENT)},
+                {"Loop", Accessing("loop", F_OK), Fails(ELOOP)},
+                {"BelowFile", Accessing("file/x", F_OK), Fails(ENOTDIR)},
+                {"UnknownMode", Accessing("file", 8), Fails(EINVAL)},
+                {"RootReadsAll", Accessing("secret", R_OK | W_OK), kOk, kRoot},
+                {"RootExecutesNothingUnexecutable", Accessing("file", X_OK), Fails(EACCES), kRoot},
+                {"RootEntersAll", Accessing("closed", X_OK), kOk, kRoot},
+                {"Read", Accessing("file", R_OK), kOk, kAlice},
+                {"Write", Accessing("file", W_OK), Fails(EACCES), kAlice},
+                {"ReadSecret", Accessing("secret", R_OK), Fails(EACCES), kAlice},
+                {"ExistsSecret", Accessing("secret", F_OK), kOk, kAlice},
+                {"OwnWrite", Accessing("alices", R_OK | W_OK), kOk, kAlice},
+                {"OwnExecute", Accessing("alices", X_OK), Fails(EACCES), kAlice},
+                {"EnterDirectory", Accessing("dir", R_OK | X_OK), kOk, kAlice},
+                {"WriteDirectory", Accessing("dir", W_OK), Fails(EACCES), kAlice},
+                {"EnterClosed", Accessing("closed", X_OK), Fails(EACCES), kAlice},
+                {"BelowClosed", Accessing("closed/file", F_OK), Fails(EACCES), kAlice},
+                {"EffectiveIds", [] { return Did(::faccessat(AT_FDCWD, "file", R_OK, AT_EACCESS)); }, kOk},
+                {"OfLinkItself",
+                 [] { return Did(::faccessat(AT_FDCWD, "dangling", F_OK, AT_SYMLINK_NOFOLLOW)); }, kOk},
+            });
 
 std::function<Outcome()> Chmod(const char* path, mode_t mode) {
   return [=] { return ::chmod(path, mode) == 0 ? Gives(Stat(path).st_mode & 07777) : Fails(errno); };
 }
 
-BATON_PARITY_TABLE(ChangeMode, {
-    {"File", Chmod("file", 0600), Gives(0600)},
-    {"AllBits", Chmod("file", 07777), Gives(07777), kRoot},
-    {"NoBits", Chmod("file", 0), Gives(0)},
-    {"Directory", Chmod("dir", 01777), Gives(01777)},
-    {"DirectorySetGroup", Chmod("dir", 02755), Gives(02755)},
-    {"ThroughLink", [] { Must(::chmod("link", 0600)); return Gives(Mode("file")); }, Gives(0600)},
-    {"Absent", Chmod("absent", 0600), Fails(ENOENT)},
-    {"Dangling", Chmod("dangling", 0600), Fails(ENOENT)},
-    {"Loop", Chmod("loop", 0600), Fails(ELOOP)},
-    {"BelowFile", Chmod("file/x", 0600), Fails(ENOTDIR)},
-    {"Others", Chmod("file", 0777), Fails(EPERM), kAlice},
-    {"Own", Chmod("alices", 0600), Gives(0600), kAlice},
-    {"OwnSetUser", Chmod("alices", 04755), Gives(04755), kAlice},
-    {"OwnSetGroup", Chmod("alices", 02755), Gives(02755), kAlice},
-    {"BelowClosed", Chmod("closed/file", 0600), Fails(EACCES), kAlice},
-    {"Descriptor", [] { Must(::fchmod(Open("file", O_RDONLY), 0400)); return Gives(Mode("file")); }, Gives(0400)},
-    {"OthersDescriptor", [] { return Did(::fchmod(Open("file", O_RDONLY), 0400)); }, Fails(EPERM), kAlice},
-    {"RemovedFile", [] { const Fd fd = Open("file", O_RDONLY); Must(::unlink("file")); Must(::fchmod(fd, 0400)); return Gives(Fstat(fd).st_mode & 07777); },
-     Gives(0400)},
-    {"Fifo", Chmod("fifo", 0640), Gives(0640)},
-});
+BATON_PARITY_TABLE(ChangeMode,
+                   {
+                       {"File", Chmod("file", 0600), Gives(0600)},
+                       {"AllBits", Chmod("file", 07777), Gives(07777), kRoot},
+                       {"NoBits", Chmod("file", 0), Gives(0)},
+                       {"Directory", Chmod("dir", 01777), Gives(01777)},
+                       {"DirectorySetGroup", Chmod("dir", 02755), Gives(02755)},
+                       {"ThroughLink",
+                        [] {
+                          Must(::chmod("link", 0600));
+                          return Gives(Mode("file"));
+                        },
+                        Gives(0600)},
+                       {"Absent", Chmod("absent", 0600), Fails(ENOENT)},
+                       {"Dangling", Chmod("dangling", 0600), Fails(ENOENT)},
+                       {"Loop", Chmod("loop", 0600), Fails(ELOOP)},
+                       {"BelowFile", Chmod("file/x", 0600), Fails(ENOTDIR)},
+                       {"Others", Chmod("file", 0777), Fails(EPERM), kAlice},
+                       {"Own", Chmod("alices", 0600), Gives(0600), kAlice},
+                       {"OwnSetUser", Chmod("alices", 04755), Gives(04755), kAlice},
+                       {"OwnSetGroup", Chmod("alices", 02755), Gives(02755), kAlice},
+                       {"BelowClosed", Chmod("closed/file", 0600), Fails(EACCES), kAlice},
+                       {"Descriptor",
+                        [] {
+                          Must(::fchmod(Open("file", O_RDONLY), 0400));
+                          return Gives(Mode("file"));
+                        },
+                        Gives(0400)},
+                       {"OthersDescriptor", [] { return Did(::fchmod(Open("file", O_RDONLY), 0400)); },
+                        Fails(EPERM), kAlice},
+                       {"RemovedFile",
+                        [] {
+                          const Fd fd = Open("file", O_RDONLY);
+                          Must(::unlink("file"));
+                          Must(::fchmod(fd, 0400));
+                          return Gives(Fstat(fd).st_mode & 07777);
+                        },
+                        Gives(0400)},
+                       {"Fifo", Chmod("fifo", 0640), Gives(0640)},
+                   });
 
 class Owner : public RootParity {};
 
@@ -220,29 +247,47 @@ std::function<Outcome()> Chown(const char* path, uid_t uid, gid_t gid) {
 
 constexpr uid_t kSame = -1;
 
-BATON_PARITY_TABLE(ChangeOwner, {
-    {"Both", Chown("file", kAliceId, kTeam), Gives(kAliceId * 100'000L + kTeam), kRoot},
-    {"OnlyUser", Chown("file", kAliceId, kSame), Gives(kAliceId * 100'000L), kRoot},
-    {"OnlyGroup", Chown("file", kSame, kTeam), Gives(kTeam), kRoot},
-    {"Neither", Chown("file", kSame, kSame), Gives(0), kRoot},
-    {"Directory", Chown("dir", kAliceId, kTeam), Gives(kAliceId * 100'000L + kTeam), kRoot},
-    {"LinkFollowed", [] { Must(::chown("link", kAliceId, kSame)); return Gives(Stat("file").st_uid); }, Gives(kAliceId), kRoot},
-    {"LinkItself", [] { Must(::lchown("link", kAliceId, kSame)); return Gives(Lstat("link").st_uid + Stat("file").st_uid); },
-     Gives(kAliceId), kRoot},
-    {"DanglingItself", [] { return Did(::lchown("dangling", kAliceId, kSame)); }, kOk, kRoot},
-    {"Dangling", Chown("dangling", kAliceId, kSame), Fails(ENOENT), kRoot},
-    {"Absent", Chown("absent", kAliceId, kSame), Fails(ENOENT), kRoot},
-    {"Descriptor", [] { Must(::fchown(Open("file", O_RDONLY), kAliceId, kSame)); return Gives(Stat("file").st_uid); }, Gives(kAliceId), kRoot},
-    {"EmptyPath", [] { return Did(::fchownat(Open("file", O_PATH), "", kAliceId, kSame, AT_EMPTY_PATH)); }, kOk, kRoot},
-    {"GiveAway", Chown("alices", kBobId, kSame), Fails(EPERM), kAlice},
-    {"Take", Chown("file", kAliceId, kSame), Fails(EPERM), kAlice},
-    {"OwnToSelf", Chown("alices", kAliceId, kAliceId), Gives(kAliceId * 100'000L + kAliceId), kAlice},
-    {"OwnToForeignGroup", Chown("alices", kSame, kTeam), Fails(EPERM), kAlice},
-    {"OwnToOwnGroup", Chown("alices", kSame, kTeam), Gives(kAliceId * 100'000L + kTeam), kAliceInTeam},
-    {"OthersToOwnGroup", Chown("file", kSame, kTeam), Fails(EPERM), kAliceInTeam},
-    {"BelowClosed", Chown("closed/file", kSame, kSame), Fails(EACCES), kAlice},
-    {"OthersNothing", Chown("file", kSame, kSame), Gives(0), kAlice},
-});
+BATON_PARITY_TABLE(
+    ChangeOwner,
+    {
+        {"Both", Chown("file", kAliceId, kTeam), Gives(kAliceId * 100'000L + kTeam), kRoot},
+        {"OnlyUser", Chown("file", kAliceId, kSame), Gives(kAliceId * 100'000L), kRoot},
+        {"OnlyGroup", Chown("file", kSame, kTeam), Gives(kTeam), kRoot},
+        {"Neither", Chown("file", kSame, kSame), Gives(0), kRoot},
+        {"Directory", Chown("dir", kAliceId, kTeam), Gives(kAliceId * 100'000L + kTeam), kRoot},
+        {"LinkFollowed",
+         [] {
+           Must(::chown("link", kAliceId, kSame));
+           return Gives(Stat("file").st_uid);
+         },
+         Gives(kAliceId), kRoot},
+        {"LinkItself",
+         [] {
+           Must(::lchown("link", kAliceId, kSame));
+           return Gives(Lstat("link").st_uid + Stat("file").st_uid);
+         },
+         Gives(kAliceId), kRoot},
+        {"DanglingItself", [] { return Did(::lchown("dangling", kAliceId, kSame)); }, kOk, kRoot},
+        {"Dangling", Chown("dangling", kAliceId, kSame), Fails(ENOENT), kRoot},
+        {"Absent", Chown("absent", kAliceId, kSame), Fails(ENOENT), kRoot},
+        {"Descriptor",
+         [] {
+           Must(::fchown(Open("file", O_RDONLY), kAliceId, kSame));
+           return Gives(Stat("file").st_uid);
+         },
+         Gives(kAliceId), kRoot},
+        {"EmptyPath",
+         [] { return Did(::fchownat(Open("file", O_PATH), "", kAliceId, kSame, AT_EMPTY_PATH)); }, kOk,
+         kRoot},
+        {"GiveAway", Chown("alices", kBobId, kSame), Fails(EPERM), kAlice},
+        {"Take", Chown("file", kAliceId, kSame), Fails(EPERM), kAlice},
+        {"OwnToSelf", Chown("alices", kAliceId, kAliceId), Gives(kAliceId * 100'000L + kAliceId), kAlice},
+        {"OwnToForeignGroup", Chown("alices", kSame, kTeam), Fails(EPERM), kAlice},
+        {"OwnToOwnGroup", Chown("alices", kSame, kTeam), Gives(kAliceId * 100'000L + kTeam), kAliceInTeam},
+        {"OthersToOwnGroup", Chown("file", kSame, kTeam), Fails(EPERM), kAliceInTeam},
+        {"BelowClosed", Chown("closed/file", kSame, kSame), Fails(EACCES), kAlice},
+        {"OthersNothing", Chown("file", kSame, kSame), Gives(0), kAlice},
+    });
 
 struct Clearing {
   const char* name;
@@ -250,7 +295,9 @@ struct Clearing {
   Who who;
 };
 
-void PrintTo(const Clearing& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const Clearing& row, std::ostream* out) {
+  *out << row.name;
+}
 
 class ChownClears : public RootParity, public testing::WithParamInterface<Clearing> {};
 
@@ -269,7 +316,9 @@ INSTANTIATE_TEST_SUITE_P(Table, ChownClears,
                                          Clearing{"BothByRoot", 06755, 0755, kRoot},
                                          Clearing{"WithoutGroupExecute", 02644, 02644, kAliceInTeam},
                                          Clearing{"StickyStays", 01755, 01755, kAliceInTeam}),
-                         [](const testing::TestParamInfo<Clearing>& row) { return std::string(row.param.name); });
+                         [](const testing::TestParamInfo<Clearing>& row) {
+                           return std::string(row.param.name);
+                         });
 
 TEST_F(Owner, ChownOfADirectoryKeepsSetGroup) {
   MakeDir("dir", 02755);
@@ -324,7 +373,8 @@ TEST_F(Times, OmitBothChangesNothing) {
   const timespec wish[2] = {{0, UTIME_OMIT}, {0, UTIME_OMIT}}, changed = Stat("file").st_ctim;
   EXPECT_EQ(Did(::utimensat(AT_FDCWD, "file", wish, 0)), kOk);
   EXPECT_EQ(AccessOf("file"), Moment(1000, 1));
-  EXPECT_EQ(Moment(Stat("file").st_ctim.tv_sec, Stat("file").st_ctim.tv_nsec), Moment(changed.tv_sec, changed.tv_nsec));
+  EXPECT_EQ(Moment(Stat("file").st_ctim.tv_sec, Stat("file").st_ctim.tv_nsec),
+            Moment(changed.tv_sec, changed.tv_nsec));
 }
 
 TEST_F(Times, NowForOne) {
@@ -413,21 +463,28 @@ Outcome SetTimes(const char* path, long nanoseconds, int flags = 0) {
   return Did(::utimensat(AT_FDCWD, path, wish, flags));
 }
 
-BATON_PARITY_TABLE(TimesErrors, {
-    {"TooManyNanoseconds", [] { return SetTimes("file", 1'000'000'000); }, Fails(EINVAL)},
-    {"Negative", [] { return SetTimes("file", -1); }, Fails(EINVAL)},
-    {"Absent", [] { return SetTimes("absent", 0); }, Fails(ENOENT)},
-    {"DanglingFollowed", [] { return SetTimes("dangling", 0); }, Fails(ENOENT)},
-    {"UnknownFlag", [] { return SetTimes("file", 0, 0x40000); }, Fails(EINVAL)},
-    {"Others", [] { return SetTimes("open/file", 0); }, Fails(EPERM), kAlice},
-    {"OthersNowUnwritable", [] { return SetTimes("file", UTIME_NOW); }, Fails(EACCES), kAlice},
-    {"OthersNowWritable", [] { return SetTimes("sticky/roots", UTIME_NOW); }, kOk, kAlice},
-    {"OthersSetWritable", [] { return SetTimes("sticky/roots", 0); }, Fails(EPERM), kAlice},
-    {"OthersOmitBoth", [] { return SetTimes("file", UTIME_OMIT); }, kOk, kAlice},
-    {"Own", [] { return SetTimes("alices", 0); }, kOk, kAlice},
-    {"OwnUnwritable", [] { Must(::chmod("alices", 0)); return SetTimes("alices", UTIME_NOW); }, kOk, kAlice},
-    {"BelowClosed", [] { return SetTimes("closed/file", UTIME_NOW); }, Fails(EACCES), kAlice},
-});
+BATON_PARITY_TABLE(
+    TimesErrors,
+    {
+        {"TooManyNanoseconds", [] { return SetTimes("file", 1'000'000'000); }, Fails(EINVAL)},
+        {"Negative", [] { return SetTimes("file", -1); }, Fails(EINVAL)},
+        {"Absent", [] { return SetTimes("absent", 0); }, Fails(ENOENT)},
+        {"DanglingFollowed", [] { return SetTimes("dangling", 0); }, Fails(ENOENT)},
+        {"UnknownFlag", [] { return SetTimes("file", 0, 0x40000); }, Fails(EINVAL)},
+        {"Others", [] { return SetTimes("open/file", 0); }, Fails(EPERM), kAlice},
+        {"OthersNowUnwritable", [] { return SetTimes("file", UTIME_NOW); }, Fails(EACCES), kAlice},
+        {"OthersNowWritable", [] { return SetTimes("sticky/roots", UTIME_NOW); }, kOk, kAlice},
+        {"OthersSetWritable", [] { return SetTimes("sticky/roots", 0); }, Fails(EPERM), kAlice},
+        {"OthersOmitBoth", [] { return SetTimes("file", UTIME_OMIT); }, kOk, kAlice},
+        {"Own", [] { return SetTimes("alices", 0); }, kOk, kAlice},
+        {"OwnUnwritable",
+         [] {
+           Must(::chmod("alices", 0));
+           return SetTimes("alices", UTIME_NOW);
+         },
+         kOk, kAlice},
+        {"BelowClosed", [] { return SetTimes("closed/file", UTIME_NOW); }, Fails(EACCES), kAlice},
+    });
 
 }  // namespace
 }  // namespace baton::parity

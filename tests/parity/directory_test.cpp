@@ -31,7 +31,9 @@ std::vector<std::string> ReadAll(DIR* directory) {
   return names;
 }
 
-std::string Numbered(int number) { return "dir/name-" + std::to_string(number); }
+std::string Numbered(int number) {
+  return "dir/name-" + std::to_string(number);
+}
 
 class Listing : public Parity {
  protected:
@@ -69,8 +71,12 @@ TEST_F(Listing, TypesAndInodes) {
     types[entry->d_name] = entry->d_type;
     EXPECT_EQ(entry->d_ino, Lstat(std::string("dir/") + entry->d_name).st_ino) << entry->d_name;
   }
-  EXPECT_EQ(types, (std::map<std::string, int>{
-                       {".", DT_DIR}, {"..", DT_DIR}, {"file", DT_REG}, {"sub", DT_DIR}, {"link", DT_LNK}, {"fifo", DT_FIFO}}));
+  EXPECT_EQ(types, (std::map<std::string, int>{{".", DT_DIR},
+                                               {"..", DT_DIR},
+                                               {"file", DT_REG},
+                                               {"sub", DT_DIR},
+                                               {"link", DT_LNK},
+                                               {"fifo", DT_FIFO}}));
 }
 
 TEST_F(Listing, RewindSeesWhatIsNew) {
@@ -189,7 +195,14 @@ TEST_F(Listing, RemovedDirectoryAdmitsNoNames) {
   EXPECT_EQ(Did(::mkdirat(fd, "name", 0755)), Fails(ENOENT));
   EXPECT_EQ(Did(::symlinkat("x", fd, "name")), Fails(ENOENT));
   EXPECT_EQ(Did(::openat(fd, "name", O_RDONLY)), Fails(ENOENT));
+}
+
+TEST_F(Listing, RemovedDirectoryStillTakesAttributes) {
+  MakeDir("dir");
+  const Fd fd = Open("dir", O_RDONLY);
+  Must(::rmdir("dir"));
   EXPECT_EQ(Did(::fchmod(fd, 0700)), kOk);
+  EXPECT_EQ(Fstat(fd).st_mode, S_IFDIR | 0700u);
 }
 
 TEST_F(Listing, RemovedWorkingDirectory) {
@@ -213,25 +226,35 @@ TEST_F(Listing, RemovedDirectoryMadeAgainIsAnother) {
   EXPECT_EQ(Names("dir").size(), 1u);
 }
 
-BATON_PARITY_TABLE(OpenDirectoryStream, {
-    {"Directory", [] { return Gives(OpenDir("dir") != nullptr); }, Gives(1)},
-    {"File", [] { return ::opendir("file") ? kOk : Fails(errno); }, Fails(ENOTDIR)},
-    {"Absent", [] { return ::opendir("absent") ? kOk : Fails(errno); }, Fails(ENOENT)},
-    {"Closed", [] { return ::opendir("closed") ? kOk : Fails(errno); }, Fails(EACCES), kAlice},
-    {"ListableButNotEnterable",
-     [] { Must(::mkdir("open/new", 0755)); Make("open/new/name"); Must(::chmod("open/new", 0444));
-          return Names("open/new").size() == 1 ? TryOpen("open/new/name", O_RDONLY) : Gives(-1); },
-     Fails(EACCES), kAlice},
-    {"EnterableButNotListable",
-     [] { Must(::mkdir("open/new", 0755)); Make("open/new/name"); Must(::chmod("open/new", 0111));
-          return TryOpen("open/new/name", O_RDONLY) == kOk ? TryOpen("open/new", O_RDONLY) : Gives(-1); },
-     Fails(EACCES), kAlice},
-    {"ChangeDirectory", [] { return Did(::chdir("dir")); }, kOk},
-    {"ChangeDirectoryToFile", [] { return Did(::chdir("file")); }, Fails(ENOTDIR)},
-    {"ChangeDirectoryToClosed", [] { return Did(::chdir("closed")); }, Fails(EACCES), kAlice},
-    {"ChangeDirectoryByDescriptor", [] { return Did(::fchdir(Open("dir", O_RDONLY))); }, kOk},
-    {"ChangeDirectoryByFile", [] { return Did(::fchdir(Open("file", O_RDONLY))); }, Fails(ENOTDIR)},
-});
+BATON_PARITY_TABLE(
+    OpenDirectoryStream,
+    {
+        {"Directory", [] { return Gives(OpenDir("dir") != nullptr); }, Gives(1)},
+        {"File", [] { return ::opendir("file") ? kOk : Fails(errno); }, Fails(ENOTDIR)},
+        {"Absent", [] { return ::opendir("absent") ? kOk : Fails(errno); }, Fails(ENOENT)},
+        {"Closed", [] { return ::opendir("closed") ? kOk : Fails(errno); }, Fails(EACCES), kAlice},
+        {"ListableButNotEnterable",
+         [] {
+           Must(::mkdir("open/new", 0755));
+           Make("open/new/name");
+           Must(::chmod("open/new", 0444));
+           return Names("open/new").size() == 1 ? TryOpen("open/new/name", O_RDONLY) : Gives(-1);
+         },
+         Fails(EACCES), kAlice},
+        {"EnterableButNotListable",
+         [] {
+           Must(::mkdir("open/new", 0755));
+           Make("open/new/name");
+           Must(::chmod("open/new", 0111));
+           return TryOpen("open/new/name", O_RDONLY) == kOk ? TryOpen("open/new", O_RDONLY) : Gives(-1);
+         },
+         Fails(EACCES), kAlice},
+        {"ChangeDirectory", [] { return Did(::chdir("dir")); }, kOk},
+        {"ChangeDirectoryToFile", [] { return Did(::chdir("file")); }, Fails(ENOTDIR)},
+        {"ChangeDirectoryToClosed", [] { return Did(::chdir("closed")); }, Fails(EACCES), kAlice},
+        {"ChangeDirectoryByDescriptor", [] { return Did(::fchdir(Open("dir", O_RDONLY))); }, kOk},
+        {"ChangeDirectoryByFile", [] { return Did(::fchdir(Open("file", O_RDONLY))); }, Fails(ENOTDIR)},
+    });
 
 class NameKinds : public Parity {
  protected:
@@ -250,16 +273,36 @@ class NameKinds : public Parity {
   }
 };
 
-TEST_F(NameKinds, Longest) { Live(std::string(255, 'n')); }
-TEST_F(NameKinds, LongestInBytes) { Live(std::string("\xc3\xa9") + std::string(253, 'n')); }
-TEST_F(NameKinds, NotUtf8) { Live("\xff\xfe\x80"); }
-TEST_F(NameKinds, ControlBytes) { Live("\x01\x1b\n\t\x7f"); }
-TEST_F(NameKinds, Spaces) { Live("  a name  "); }
-TEST_F(NameKinds, Backslash) { Live("a\\b:c*?\"<>|"); }
-TEST_F(NameKinds, ThreeDots) { Live("..."); }
-TEST_F(NameKinds, Dash) { Live("-rf"); }
-TEST_F(NameKinds, OneByte) { Live("x"); }
-TEST_F(NameKinds, Combining) { Live("e\xcc\x81"); }
+TEST_F(NameKinds, Longest) {
+  Live(std::string(255, 'n'));
+}
+TEST_F(NameKinds, LongestInBytes) {
+  Live(std::string("\xc3\xa9") + std::string(253, 'n'));
+}
+TEST_F(NameKinds, NotUtf8) {
+  Live("\xff\xfe\x80");
+}
+TEST_F(NameKinds, ControlBytes) {
+  Live("\x01\x1b\n\t\x7f");
+}
+TEST_F(NameKinds, Spaces) {
+  Live("  a name  ");
+}
+TEST_F(NameKinds, Backslash) {
+  Live("a\\b:c*?\"<>|");
+}
+TEST_F(NameKinds, ThreeDots) {
+  Live("...");
+}
+TEST_F(NameKinds, Dash) {
+  Live("-rf");
+}
+TEST_F(NameKinds, OneByte) {
+  Live("x");
+}
+TEST_F(NameKinds, Combining) {
+  Live("e\xcc\x81");
+}
 
 TEST_F(NameKinds, CaseAndNormalFormDiffer) {
   Make("name");
@@ -280,26 +323,38 @@ TEST_F(NameKinds, AnySingleByte) {
 
 const std::string kTooLong(256, 'n');
 
-BATON_PARITY_TABLE(TooLongName, {
-    {"Open", [] { return TryOpen(kTooLong, O_RDONLY); }, Fails(ENAMETOOLONG)},
-    {"Create", [] { return TryOpen(kTooLong, O_WRONLY | O_CREAT); }, Fails(ENAMETOOLONG)},
-    {"MakeDirectory", [] { return Did(::mkdir(kTooLong.c_str(), 0755)); }, Fails(ENAMETOOLONG)},
-    {"RemoveDirectory", [] { return Did(::rmdir(kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
-    {"Unlink", [] { return Did(::unlink(kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
-    {"RenameFrom", [] { return Did(::rename(kTooLong.c_str(), "new")); }, Fails(ENAMETOOLONG)},
-    {"RenameTo", [] { return Did(::rename("file", kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
-    {"Link", [] { return Did(::link("file", kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
-    {"SymbolicLink", [] { return Did(::symlink("x", kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
-    {"MakeNode", [] { return Did(::mkfifo(kTooLong.c_str(), 0600)); }, Fails(ENAMETOOLONG)},
-    {"Stat", [] { struct stat found; return Did(::stat(kTooLong.c_str(), &found)); }, Fails(ENAMETOOLONG)},
-    {"Chmod", [] { return Did(::chmod(kTooLong.c_str(), 0600)); }, Fails(ENAMETOOLONG)},
-    {"Truncate", [] { return Did(::truncate(kTooLong.c_str(), 0)); }, Fails(ENAMETOOLONG)},
-    {"InTheMiddle", [] { return TryOpen(kTooLong + "/name", O_RDONLY); }, Fails(ENAMETOOLONG)},
-    {"BelowFile", [] { return TryOpen("file/" + kTooLong, O_RDONLY); }, Fails(ENOTDIR)},
-    {"BelowAbsent", [] { return TryOpen("absent/" + kTooLong, O_RDONLY); }, Fails(ENOENT)},
-    {"BelowClosed", [] { return TryOpen("closed/" + kTooLong, O_RDONLY); }, Fails(EACCES), kAlice},
-    {"LinkTarget", [] { Must(::symlink(kTooLong.c_str(), "new")); return TryOpen("new", O_RDONLY); }, Fails(ENAMETOOLONG)},
-});
+BATON_PARITY_TABLE(
+    TooLongName,
+    {
+        {"Open", [] { return TryOpen(kTooLong, O_RDONLY); }, Fails(ENAMETOOLONG)},
+        {"Create", [] { return TryOpen(kTooLong, O_WRONLY | O_CREAT); }, Fails(ENAMETOOLONG)},
+        {"MakeDirectory", [] { return Did(::mkdir(kTooLong.c_str(), 0755)); }, Fails(ENAMETOOLONG)},
+        {"RemoveDirectory", [] { return Did(::rmdir(kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
+        {"Unlink", [] { return Did(::unlink(kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
+        {"RenameFrom", [] { return Did(::rename(kTooLong.c_str(), "new")); }, Fails(ENAMETOOLONG)},
+        {"RenameTo", [] { return Did(::rename("file", kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
+        {"Link", [] { return Did(::link("file", kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
+        {"SymbolicLink", [] { return Did(::symlink("x", kTooLong.c_str())); }, Fails(ENAMETOOLONG)},
+        {"MakeNode", [] { return Did(::mkfifo(kTooLong.c_str(), 0600)); }, Fails(ENAMETOOLONG)},
+        {"Stat",
+         [] {
+           struct stat found;
+           return Did(::stat(kTooLong.c_str(), &found));
+         },
+         Fails(ENAMETOOLONG)},
+        {"Chmod", [] { return Did(::chmod(kTooLong.c_str(), 0600)); }, Fails(ENAMETOOLONG)},
+        {"Truncate", [] { return Did(::truncate(kTooLong.c_str(), 0)); }, Fails(ENAMETOOLONG)},
+        {"InTheMiddle", [] { return TryOpen(kTooLong + "/name", O_RDONLY); }, Fails(ENAMETOOLONG)},
+        {"BelowFile", [] { return TryOpen("file/" + kTooLong, O_RDONLY); }, Fails(ENOTDIR)},
+        {"BelowAbsent", [] { return TryOpen("absent/" + kTooLong, O_RDONLY); }, Fails(ENOENT)},
+        {"BelowClosed", [] { return TryOpen("closed/" + kTooLong, O_RDONLY); }, Fails(EACCES), kAlice},
+        {"LinkTarget",
+         [] {
+           Must(::symlink(kTooLong.c_str(), "new"));
+           return TryOpen("new", O_RDONLY);
+         },
+         Fails(ENAMETOOLONG)},
+    });
 
 // A relative path of exactly `size` bytes to a file in nested directories, which it makes.
 std::string DeepPath(size_t size) {

@@ -1,8 +1,10 @@
 // read, write and their relatives; lseek without holes; O_APPEND; what a write does to times and set-id bits.
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
@@ -25,38 +27,55 @@ Outcome ReadAt(const char* path, int flags, size_t size, off_t offset) {
   return Did(::pread(Open(path, flags), buffer, size, offset));
 }
 
-BATON_PARITY_TABLE(Read, {
-    {"All", [] { return ReadAt("file", O_RDONLY, 64, 0); }, Gives(10)},
-    {"Part", [] { return ReadAt("file", O_RDONLY, 4, 0); }, Gives(4)},
-    {"Nothing", [] { return ReadAt("file", O_RDONLY, 0, 0); }, Gives(0)},
-    {"OverTheEnd", [] { return ReadAt("file", O_RDONLY, 64, 7); }, Gives(3)},
-    {"AtTheEnd", [] { return ReadAt("file", O_RDONLY, 64, 10); }, Gives(0)},
-    {"BeyondTheEnd", [] { return ReadAt("file", O_RDONLY, 64, 1L << 40); }, Gives(0)},
-    {"NegativeOffset", [] { return ReadAt("file", O_RDONLY, 4, -1); }, Fails(EINVAL)},
-    {"LargestOffset", [] { return ReadAt("file", O_RDONLY, 1, LONG_MAX); }, Fails(EINVAL)},
-    {"OpenForWriting", [] { return ReadAt("file", O_WRONLY, 4, 0); }, Fails(EBADF)},
-    {"Directory", [] { return ReadAt("dir", O_RDONLY, 4, 0); }, Fails(EISDIR)},
-    {"FifoAtOffset", [] { return ReadAt("fifo", O_RDWR, 4, 0); }, Fails(ESPIPE)},
-    {"EmptyFifo", [] { char byte; return Did(::read(Open("fifo", O_RDWR | O_NONBLOCK), &byte, 1)); }, Fails(EAGAIN)},
-    {"BadAddress", [] { return Did(::read(Open("file", O_RDONLY), BadAddress(), 4)); }, Fails(EFAULT)},
-    {"BadDescriptor", [] { char byte; return Did(::read(9999, &byte, 1)); }, Fails(EBADF)},
-    {"TooManyParts", [] { const std::vector<iovec> parts(IOV_MAX + 1); return Did(::readv(Open("file", O_RDONLY), parts.data(), IOV_MAX + 1)); }, Fails(EINVAL)},
-    {"Vector",
-     [] {
-       char a[3], b[4], c[9];
-       iovec parts[] = {{a, 3}, {b, 4}, {c, 9}};
-       return Did(::readv(Open("file", O_RDONLY), parts, 3));
-     },
-     Gives(10)},
-    {"VectorAtOffset",
-     [] {
-       char a[3], b[4];
-       iovec parts[] = {{a, 3}, {b, 4}};
-       return Did(::preadv(Open("file", O_RDONLY), parts, 2, 5));
-     },
-     Gives(5)},
-    {"UnalignedDirect", [] { return ReadAt("file", O_RDONLY | O_DIRECT, 0, 0); }, Gives(0)},
-});
+BATON_PARITY_TABLE(
+    Read,
+    {
+        {"All", [] { return ReadAt("file", O_RDONLY, 64, 0); }, Gives(10)},
+        {"Part", [] { return ReadAt("file", O_RDONLY, 4, 0); }, Gives(4)},
+        {"Nothing", [] { return ReadAt("file", O_RDONLY, 0, 0); }, Gives(0)},
+        {"OverTheEnd", [] { return ReadAt("file", O_RDONLY, 64, 7); }, Gives(3)},
+        {"AtTheEnd", [] { return ReadAt("file", O_RDONLY, 64, 10); }, Gives(0)},
+        {"BeyondTheEnd", [] { return ReadAt("file", O_RDONLY, 64, 1L << 40); }, Gives(0)},
+        {"NegativeOffset", [] { return ReadAt("file", O_RDONLY, 4, -1); }, Fails(EINVAL)},
+        {"LargestOffset", [] { return ReadAt("file", O_RDONLY, 1, LONG_MAX); }, Fails(EINVAL)},
+        {"OpenForWriting", [] { return ReadAt("file", O_WRONLY, 4, 0); }, Fails(EBADF)},
+        {"Directory", [] { return ReadAt("dir", O_RDONLY, 4, 0); }, Fails(EISDIR)},
+        {"FifoAtOffset", [] { return ReadAt("fifo", O_RDWR, 4, 0); }, Fails(ESPIPE)},
+        {"EmptyFifo",
+         [] {
+           char byte;
+           return Did(::read(Open("fifo", O_RDWR | O_NONBLOCK), &byte, 1));
+         },
+         Fails(EAGAIN)},
+        {"BadAddress", [] { return Did(::read(Open("file", O_RDONLY), BadAddress(), 4)); }, Fails(EFAULT)},
+        {"BadDescriptor",
+         [] {
+           char byte;
+           return Did(::read(9999, &byte, 1));
+         },
+         Fails(EBADF)},
+        {"TooManyParts",
+         [] {
+           const std::vector<iovec> parts(IOV_MAX + 1);
+           return Did(::readv(Open("file", O_RDONLY), parts.data(), IOV_MAX + 1));
+         },
+         Fails(EINVAL)},
+        {"Vector",
+         [] {
+           char a[3], b[4], c[9];
+           iovec parts[] = {{a, 3}, {b, 4}, {c, 9}};
+           return Did(::readv(Open("file", O_RDONLY), parts, 3));
+         },
+         Gives(10)},
+        {"VectorAtOffset",
+         [] {
+           char a[3], b[4];
+           iovec parts[] = {{a, 3}, {b, 4}};
+           return Did(::preadv(Open("file", O_RDONLY), parts, 2, 5));
+         },
+         Gives(5)},
+        {"UnalignedDirect", [] { return ReadAt("file", O_RDONLY | O_DIRECT, 0, 0); }, Gives(0)},
+    });
 
 Outcome WriteAt(const char* path, int flags, size_t size, off_t offset) {
   const std::string data(size, 'x');
@@ -71,58 +90,70 @@ std::function<Outcome()> SizeAfterWrite(int flags, size_t size, off_t offset) {
   };
 }
 
-BATON_PARITY_TABLE(Write, {
-    {"Over", SizeAfterWrite(O_WRONLY, 4, 0), Gives(10)},
-    {"OverTheEnd", SizeAfterWrite(O_WRONLY, 4, 8), Gives(12)},
-    {"BeyondTheEnd", SizeAfterWrite(O_WRONLY, 4, 10000), Gives(10004)},
-    {"FarBeyondTheEnd", SizeAfterWrite(O_WRONLY, 1, 5L << 30), Gives((5L << 30) + 1)},
-    {"NothingBeyondTheEnd", SizeAfterWrite(O_WRONLY, 0, 10000), Gives(10)},
-    {"Append", SizeAfterWrite(O_WRONLY | O_APPEND, 4, 0), Gives(14)},
-    {"Large", SizeAfterWrite(O_WRONLY, 3'000'001, 5), Gives(3'000'006)},
-    {"Sync", SizeAfterWrite(O_WRONLY | O_SYNC, 4, 8), Gives(12)},
-    {"DataSync", SizeAfterWrite(O_WRONLY | O_DSYNC, 4, 8), Gives(12)},
-    {"NegativeOffset", [] { return WriteAt("file", O_WRONLY, 4, -1); }, Fails(EINVAL)},
-    {"LargestOffset", [] { return WriteAt("file", O_WRONLY, 1, LONG_MAX); }, Fails(EINVAL)},
-    {"OpenForReading", [] { return WriteAt("file", O_RDONLY, 4, 0); }, Fails(EBADF)},
-    {"Fifo", [] { return Did(::write(Open("fifo", O_RDWR), "abc", 3)); }, Gives(3)},
-    {"FifoAtOffset", [] { return WriteAt("fifo", O_RDWR, 4, 0); }, Fails(ESPIPE)},
-    {"BadAddress", [] { return Did(::write(Open("file", O_WRONLY), BadAddress(), 4)); }, Fails(EFAULT)},
-    {"PartlyBadAddress",
-     [] {
-       char a[3] = {};
-       iovec parts[] = {{a, 3}, {BadAddress(), 4}};
-       return Did(::writev(Open("file", O_WRONLY), parts, 2));
-     },
-     Gives(3)},
-    {"PermissionIsThatOfTheOpen",
-     [] { const Fd fd = Open("file", O_WRONLY); Must(::chmod("file", 0)); return Did(::write(fd, "x", 1)); }, Gives(1)},
-    {"PermissionStaysWithUser",
-     [] { const Fd fd = Open("alices", O_WRONLY); Must(::chmod("alices", 0)); return Did(::write(fd, "x", 1)); }, Gives(1), kAlice},
-    {"OverTheFileSizeLimit",
-     [] {
-       ::signal(SIGXFSZ, SIG_IGN);
-       const rlimit limit{100, 100};
-       Must(::setrlimit(RLIMIT_FSIZE, &limit));
-       return WriteAt("file", O_WRONLY, 4, 100);
-     },
-     Fails(EFBIG)},
-    {"UpToTheFileSizeLimit",
-     [] {
-       ::signal(SIGXFSZ, SIG_IGN);
-       const rlimit limit{100, 100};
-       Must(::setrlimit(RLIMIT_FSIZE, &limit));
-       return WriteAt("file", O_WRONLY, 14, 90);
-     },
-     Gives(10)},
-    {"FileSizeLimitKills",
-     [] {
-       const rlimit limit{100, 100}, none{0, 0};
-       Must(::setrlimit(RLIMIT_CORE, &none));
-       Must(::setrlimit(RLIMIT_FSIZE, &limit));
-       return WriteAt("file", O_WRONLY, 4, 100);
-     },
-     Dies(SIGXFSZ)},
-});
+BATON_PARITY_TABLE(
+    Write,
+    {
+        {"Over", SizeAfterWrite(O_WRONLY, 4, 0), Gives(10)},
+        {"OverTheEnd", SizeAfterWrite(O_WRONLY, 4, 8), Gives(12)},
+        {"BeyondTheEnd", SizeAfterWrite(O_WRONLY, 4, 10000), Gives(10004)},
+        {"FarBeyondTheEnd", SizeAfterWrite(O_WRONLY, 1, 5L << 30), Gives((5L << 30) + 1)},
+        {"NothingBeyondTheEnd", SizeAfterWrite(O_WRONLY, 0, 10000), Gives(10)},
+        {"Append", SizeAfterWrite(O_WRONLY | O_APPEND, 4, 0), Gives(14)},
+        {"Large", SizeAfterWrite(O_WRONLY, 3'000'001, 5), Gives(3'000'006)},
+        {"Sync", SizeAfterWrite(O_WRONLY | O_SYNC, 4, 8), Gives(12)},
+        {"DataSync", SizeAfterWrite(O_WRONLY | O_DSYNC, 4, 8), Gives(12)},
+        {"NegativeOffset", [] { return WriteAt("file", O_WRONLY, 4, -1); }, Fails(EINVAL)},
+        {"LargestOffset", [] { return WriteAt("file", O_WRONLY, 1, LONG_MAX); }, Fails(EINVAL)},
+        {"OpenForReading", [] { return WriteAt("file", O_RDONLY, 4, 0); }, Fails(EBADF)},
+        {"Fifo", [] { return Did(::write(Open("fifo", O_RDWR), "abc", 3)); }, Gives(3)},
+        {"FifoAtOffset", [] { return WriteAt("fifo", O_RDWR, 4, 0); }, Fails(ESPIPE)},
+        {"BadAddress", [] { return Did(::write(Open("file", O_WRONLY), BadAddress(), 4)); }, Fails(EFAULT)},
+        {"PartlyBadAddress",
+         [] {
+           char a[3] = {};
+           iovec parts[] = {{a, 3}, {BadAddress(), 4}};
+           return Did(::writev(Open("file", O_WRONLY), parts, 2));
+         },
+         Gives(3)},
+        {"PermissionIsThatOfTheOpen",
+         [] {
+           const Fd fd = Open("file", O_WRONLY);
+           Must(::chmod("file", 0));
+           return Did(::write(fd, "x", 1));
+         },
+         Gives(1)},
+        {"PermissionStaysWithUser",
+         [] {
+           const Fd fd = Open("alices", O_WRONLY);
+           Must(::chmod("alices", 0));
+           return Did(::write(fd, "x", 1));
+         },
+         Gives(1), kAlice},
+        {"OverTheFileSizeLimit",
+         [] {
+           ::signal(SIGXFSZ, SIG_IGN);
+           const rlimit limit{100, 100};
+           Must(::setrlimit(RLIMIT_FSIZE, &limit));
+           return WriteAt("file", O_WRONLY, 4, 100);
+         },
+         Fails(EFBIG)},
+        {"UpToTheFileSizeLimit",
+         [] {
+           ::signal(SIGXFSZ, SIG_IGN);
+           const rlimit limit{100, 100};
+           Must(::setrlimit(RLIMIT_FSIZE, &limit));
+           return WriteAt("file", O_WRONLY, 14, 90);
+         },
+         Gives(10)},
+        {"FileSizeLimitKills",
+         [] {
+           const rlimit limit{100, 100}, none{0, 0};
+           Must(::setrlimit(RLIMIT_CORE, &none));
+           Must(::setrlimit(RLIMIT_FSIZE, &limit));
+           return WriteAt("file", O_WRONLY, 4, 100);
+         },
+         Dies(SIGXFSZ)},
+    });
 
 struct Bits {
   mode_t before, after;
@@ -150,8 +181,8 @@ std::string OctalName(const testing::TestParamInfo<Bits>& row) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, WriteClears,
-                         testing::Values(Bits{04777, 0777}, Bits{02777, 0777}, Bits{06777, 0777}, Bits{02767, 0767},
-                                         Bits{01777, 01777}, Bits{04666, 0666}),
+                         testing::Values(Bits{04777, 0777}, Bits{02777, 0777}, Bits{06777, 0777},
+                                         Bits{02767, 0767}, Bits{01777, 01777}, Bits{04666, 0666}),
                          OctalName);
 
 class Io : public Parity {};
@@ -298,7 +329,8 @@ TEST_F(Io, SendFileFromAndToAFile) {
 TEST_F(Io, SendFileIntoAppend) {
   Make("from", "0123456789");
   Make("to");
-  EXPECT_EQ(Did(::sendfile(Open("to", O_WRONLY | O_APPEND), Open("from", O_RDONLY), nullptr, 5)), Fails(EINVAL));
+  EXPECT_EQ(Did(::sendfile(Open("to", O_WRONLY | O_APPEND), Open("from", O_RDONLY), nullptr, 5)),
+            Fails(EINVAL));
 }
 
 TEST_F(Io, SpliceThroughAPipe) {
@@ -338,6 +370,25 @@ TEST_F(Io, UnknownIoctl) {
   EXPECT_EQ(::isatty(Open("file", O_RDWR)), 0);
 }
 
+TEST_F(Io, EventsOfARegularFileCannotBeWaitedFor) {
+  Make("file");
+  const Fd fd = Open("file", O_RDWR), events(::epoll_create1(0));
+  epoll_event wish{EPOLLIN, {}};
+  EXPECT_EQ(Did(::epoll_ctl(events, EPOLL_CTL_ADD, fd, &wish)), Fails(EPERM));
+}
+
+TEST_F(Io, CloneOfAFile) {
+  Make("from", "text");
+  Make("to");
+  EXPECT_EQ(Did(::ioctl(Open("to", O_RDWR), FICLONE, int{Open("from", O_RDONLY)})), Fails(EOPNOTSUPP));
+}
+
+TEST_F(Io, FlagsOfAnInode) {
+  Make("file");
+  int flags = 0;
+  EXPECT_EQ(Did(::ioctl(Open("file", O_RDONLY), FS_IOC_GETFLAGS, &flags)), kOk);
+}
+
 TEST_F(Io, Advice) {
   Make("file", "0123456789");
   const Fd fd = Open("file", O_RDWR);
@@ -354,40 +405,57 @@ TEST_F(Io, CloseTwice) {
   EXPECT_EQ(Did(::close(fd)), Fails(EBADF));
 }
 
-BATON_PARITY_TABLE(Sync, {
-    {"File", [] { return Did(::fsync(Open("file", O_RDWR))); }, kOk},
-    {"FileOpenForReading", [] { return Did(::fsync(Open("file", O_RDONLY))); }, kOk},
-    {"Data", [] { return Did(::fdatasync(Open("file", O_RDWR))); }, kOk},
-    {"Directory", [] { return Did(::fsync(Open("dir", O_RDONLY))); }, kOk},
-    {"DirectoryData", [] { return Did(::fdatasync(Open("dir", O_RDONLY))); }, kOk},
-    {"PathOnly", [] { return Did(::fsync(Open("file", O_PATH))); }, Fails(EBADF)},
-    {"Fifo", [] { return Did(::fsync(Open("fifo", O_RDWR))); }, Fails(EINVAL)},
-    {"BadDescriptor", [] { return Did(::fsync(9999)); }, Fails(EBADF)},
-    {"FileSystem", [] { return Did(::syncfs(Open("file", O_RDONLY))); }, kOk},
-    {"Range", [] { return Did(::sync_file_range(Open("file", O_RDWR), 0, 0, SYNC_FILE_RANGE_WRITE)); }, kOk},
-    {"RangeWithUnknownFlag", [] { return Did(::sync_file_range(Open("file", O_RDWR), 0, 0, 64)); }, Fails(EINVAL)},
-    {"Removed", [] { const Fd fd = Open("file", O_RDWR); Must(::unlink("file")); return Did(::fsync(fd)); }, kOk},
-});
+BATON_PARITY_TABLE(
+    Sync, {
+              {"File", [] { return Did(::fsync(Open("file", O_RDWR))); }, kOk},
+              {"FileOpenForReading", [] { return Did(::fsync(Open("file", O_RDONLY))); }, kOk},
+              {"Data", [] { return Did(::fdatasync(Open("file", O_RDWR))); }, kOk},
+              {"Directory", [] { return Did(::fsync(Open("dir", O_RDONLY))); }, kOk},
+              {"DirectoryData", [] { return Did(::fdatasync(Open("dir", O_RDONLY))); }, kOk},
+              {"PathOnly", [] { return Did(::fsync(Open("file", O_PATH))); }, Fails(EBADF)},
+              {"Fifo", [] { return Did(::fsync(Open("fifo", O_RDWR))); }, Fails(EINVAL)},
+              {"BadDescriptor", [] { return Did(::fsync(9999)); }, Fails(EBADF)},
+              {"FileSystem", [] { return Did(::syncfs(Open("file", O_RDONLY))); }, kOk},
+              {"Range",
+               [] { return Did(::sync_file_range(Open("file", O_RDWR), 0, 0, SYNC_FILE_RANGE_WRITE)); }, kOk},
+              {"RangeWithUnknownFlag", [] { return Did(::sync_file_range(Open("file", O_RDWR), 0, 0, 64)); },
+               Fails(EINVAL)},
+              {"Removed",
+               [] {
+                 const Fd fd = Open("file", O_RDWR);
+                 Must(::unlink("file"));
+                 return Did(::fsync(fd));
+               },
+               kOk},
+          });
 
-BATON_PARITY_TABLE(Seek, {
-    {"Set", [] { return Did(::lseek(Open("file", O_RDONLY), 5, SEEK_SET)); }, Gives(5)},
-    {"BeyondTheEnd", [] { return Did(::lseek(Open("file", O_RDONLY), 1L << 40, SEEK_SET)); }, Gives(1L << 40)},
-    {"End", [] { return Did(::lseek(Open("file", O_RDONLY), 0, SEEK_END)); }, Gives(10)},
-    {"BeforeTheStart", [] { return Did(::lseek(Open("file", O_RDONLY), -11, SEEK_END)); }, Fails(EINVAL)},
-    {"Negative", [] { return Did(::lseek(Open("file", O_RDONLY), -1, SEEK_SET)); }, Fails(EINVAL)},
-    {"Overflow", [] { const Fd fd = Open("file", O_RDONLY); Must(::lseek(fd, 1, SEEK_SET)); return Did(::lseek(fd, LONG_MAX, SEEK_CUR)); },
-     Fails(EINVAL)},
-    {"UnknownWhence", [] { return Did(::lseek(Open("file", O_RDONLY), 0, 77)); }, Fails(EINVAL)},
-    {"Fifo", [] { return Did(::lseek(Open("fifo", O_RDWR), 0, SEEK_SET)); }, Fails(ESPIPE)},
-    {"PathOnly", [] { return Did(::lseek(Open("file", O_PATH), 0, SEEK_SET)); }, Fails(EBADF)},
-    {"EndOfAGrownFile",
-     [] {
-       const Fd fd = Open("file", O_RDONLY);
-       Must(::truncate("file", 12345));
-       return Did(::lseek(fd, 0, SEEK_END));
-     },
-     Gives(12345)},
-});
+BATON_PARITY_TABLE(
+    Seek,
+    {
+        {"Set", [] { return Did(::lseek(Open("file", O_RDONLY), 5, SEEK_SET)); }, Gives(5)},
+        {"BeyondTheEnd", [] { return Did(::lseek(Open("file", O_RDONLY), 1L << 40, SEEK_SET)); },
+         Gives(1L << 40)},
+        {"End", [] { return Did(::lseek(Open("file", O_RDONLY), 0, SEEK_END)); }, Gives(10)},
+        {"BeforeTheStart", [] { return Did(::lseek(Open("file", O_RDONLY), -11, SEEK_END)); }, Fails(EINVAL)},
+        {"Negative", [] { return Did(::lseek(Open("file", O_RDONLY), -1, SEEK_SET)); }, Fails(EINVAL)},
+        {"Overflow",
+         [] {
+           const Fd fd = Open("file", O_RDONLY);
+           Must(::lseek(fd, 1, SEEK_SET));
+           return Did(::lseek(fd, LONG_MAX, SEEK_CUR));
+         },
+         Fails(EINVAL)},
+        {"UnknownWhence", [] { return Did(::lseek(Open("file", O_RDONLY), 0, 77)); }, Fails(EINVAL)},
+        {"Fifo", [] { return Did(::lseek(Open("fifo", O_RDWR), 0, SEEK_SET)); }, Fails(ESPIPE)},
+        {"PathOnly", [] { return Did(::lseek(Open("file", O_PATH), 0, SEEK_SET)); }, Fails(EBADF)},
+        {"EndOfAGrownFile",
+         [] {
+           const Fd fd = Open("file", O_RDONLY);
+           Must(::truncate("file", 12345));
+           return Did(::lseek(fd, 0, SEEK_END));
+         },
+         Gives(12345)},
+    });
 
 }  // namespace
 }  // namespace baton::parity

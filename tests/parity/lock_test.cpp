@@ -34,7 +34,9 @@ Outcome OpenForBoth(Partner::State& state) {
   return state.fd < 0 ? Fails(errno) : kOk;
 }
 
-Outcome CloseIt(Partner::State& state) { return Did(::close(state.fd)); }
+Outcome CloseIt(Partner::State& state) {
+  return Did(::close(state.fd));
+}
 
 class Locks : public Parity {
  protected:
@@ -57,9 +59,15 @@ class Locks : public Parity {
 
 class Flock : public Locks {};
 
-Outcome FlockShared(Partner::State& state) { return Did(::flock(state.fd, LOCK_SH | LOCK_NB)); }
-Outcome FlockExclusive(Partner::State& state) { return Did(::flock(state.fd, LOCK_EX | LOCK_NB)); }
-Outcome FlockExclusiveWait(Partner::State& state) { return Did(::flock(state.fd, LOCK_EX)); }
+Outcome FlockShared(Partner::State& state) {
+  return Did(::flock(state.fd, LOCK_SH | LOCK_NB));
+}
+Outcome FlockExclusive(Partner::State& state) {
+  return Did(::flock(state.fd, LOCK_EX | LOCK_NB));
+}
+Outcome FlockExclusiveWait(Partner::State& state) {
+  return Did(::flock(state.fd, LOCK_EX));
+}
 
 TEST_F(Flock, ExclusiveExcludes) {
   EXPECT_EQ(Did(::flock(fd_, LOCK_EX)), kOk);
@@ -166,11 +174,21 @@ TEST_F(Flock, Errors) {
 
 class RecordLock : public Locks {};
 
-Outcome ReadLockAll(Partner::State& state) { return Lock(state.fd, F_SETLK, F_RDLCK, 0, 0); }
-Outcome WriteLockAll(Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, 0, 0); }
-Outcome WriteLockAllWait(Partner::State& state) { return Lock(state.fd, F_SETLKW, F_WRLCK, 0, 0); }
-Outcome WriteLockFirst(Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, 0, 5); }
-Outcome WriteLockSecond(Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, 5, 5); }
+Outcome ReadLockAll(Partner::State& state) {
+  return Lock(state.fd, F_SETLK, F_RDLCK, 0, 0);
+}
+Outcome WriteLockAll(Partner::State& state) {
+  return Lock(state.fd, F_SETLK, F_WRLCK, 0, 0);
+}
+Outcome WriteLockAllWait(Partner::State& state) {
+  return Lock(state.fd, F_SETLKW, F_WRLCK, 0, 0);
+}
+Outcome WriteLockFirst(Partner::State& state) {
+  return Lock(state.fd, F_SETLK, F_WRLCK, 0, 5);
+}
+Outcome WriteLockSecond(Partner::State& state) {
+  return Lock(state.fd, F_SETLK, F_WRLCK, 5, 5);
+}
 
 TEST_F(RecordLock, WriteExcludes) {
   EXPECT_EQ(Lock(fd_, F_SETLK, F_WRLCK, 0, 0), kOk);
@@ -204,15 +222,18 @@ TEST_F(RecordLock, PartlyDowngraded) {
   EXPECT_EQ(Lock(fd_, F_SETLK, F_WRLCK, 0, 10), kOk);
   EXPECT_EQ(Lock(fd_, F_SETLK, F_RDLCK, 5, 5), kOk);
   EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_RDLCK, 5, 5); }), kOk);
-  EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_RDLCK, 4, 1); }), Fails(EAGAIN));
+  EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_RDLCK, 4, 1); }),
+            Fails(EAGAIN));
 }
 
 TEST_F(RecordLock, SplitByAnUnlockInTheMiddle) {
   EXPECT_EQ(Lock(fd_, F_SETLK, F_WRLCK, 0, 10), kOk);
   EXPECT_EQ(Lock(fd_, F_SETLK, F_UNLCK, 4, 2), kOk);
   EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, 4, 2); }), kOk);
-  EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, 3, 1); }), Fails(EAGAIN));
-  EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, 6, 1); }), Fails(EAGAIN));
+  EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, 3, 1); }),
+            Fails(EAGAIN));
+  EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, 6, 1); }),
+            Fails(EAGAIN));
 }
 
 TEST_F(RecordLock, MergedRangesAreToldAsOne) {
@@ -302,7 +323,8 @@ TEST_F(RecordLock, Deadlock) {
 TEST_F(RecordLock, BeyondTheEndAndTheLargestRange) {
   EXPECT_EQ(Lock(fd_, F_SETLK, F_WRLCK, 1L << 62, 0), kOk);
   EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, 0, 1L << 62); }), kOk);
-  EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, (1L << 62) + 1, 1); }), Fails(EAGAIN));
+  EXPECT_EQ(Theirs([](Partner::State& state) { return Lock(state.fd, F_SETLK, F_WRLCK, (1L << 62) + 1, 1); }),
+            Fails(EAGAIN));
 }
 
 TEST_F(RecordLock, RelativeToTheOffset) {
@@ -313,7 +335,9 @@ TEST_F(RecordLock, RelativeToTheOffset) {
   wish.l_start = -2;
   wish.l_len = 2;
   EXPECT_EQ(Did(::fcntl(fd_, F_SETLK, &wish)), kOk);
-  EXPECT_EQ(Theirs([](Partner::State& state) { return Gives(InTheWay(state.fd, F_GETLK, F_WRLCK, 0, 0).l_start); }), Gives(3));
+  EXPECT_EQ(
+      Theirs([](Partner::State& state) { return Gives(InTheWay(state.fd, F_GETLK, F_WRLCK, 0, 0).l_start); }),
+      Gives(3));
 }
 
 TEST_F(RecordLock, Errors) {
@@ -328,7 +352,9 @@ TEST_F(RecordLock, Errors) {
 
 class OpenLock : public Locks {};
 
-Outcome OfdWriteLockAll(Partner::State& state) { return Lock(state.fd, F_OFD_SETLK, F_WRLCK, 0, 0); }
+Outcome OfdWriteLockAll(Partner::State& state) {
+  return Lock(state.fd, F_OFD_SETLK, F_WRLCK, 0, 0);
+}
 
 TEST_F(OpenLock, Excludes) {
   EXPECT_EQ(Lock(fd_, F_OFD_SETLK, F_WRLCK, 0, 0), kOk);
@@ -373,6 +399,11 @@ TEST_F(OpenLock, GetLockTellsNoProcess) {
 TEST_F(OpenLock, GetLockOfARecordLockTellsItsProcess) {
   EXPECT_EQ(Theirs(WriteLockAll), kOk);
   EXPECT_EQ(InTheWay(fd_, F_OFD_GETLK, F_WRLCK, 0, 0).l_pid, partner_->pid());
+}
+
+TEST_F(OpenLock, RecordLocksGetLockTellsNoProcess) {
+  EXPECT_EQ(Theirs(OfdWriteLockAll), kOk);
+  EXPECT_EQ(InTheWay(fd_, F_GETLK, F_WRLCK, 0, 0).l_pid, -1);
 }
 
 TEST_F(OpenLock, WaiterIsServedOnClose) {

@@ -15,7 +15,8 @@ const size_t kPage = ::sysconf(_SC_PAGESIZE);
 
 class Mapping {
  public:
-  Mapping(int fd, size_t size, int protection = PROT_READ | PROT_WRITE, int flags = MAP_SHARED, off_t offset = 0)
+  Mapping(int fd, size_t size, int protection = PROT_READ | PROT_WRITE, int flags = MAP_SHARED,
+          off_t offset = 0)
       : size_(size), data_(static_cast<char*>(::mmap(nullptr, size, protection, flags, fd, offset))) {
     Must(data_ == MAP_FAILED ? -1 : 0);
   }
@@ -58,7 +59,9 @@ class Mapped : public Parity {
   Fd fd_;
 };
 
-TEST_F(Mapped, SharedReads) { EXPECT_EQ(Mapping(fd_, 10, PROT_READ).Text(0, 10), "0123456789"); }
+TEST_F(Mapped, SharedReads) {
+  EXPECT_EQ(Mapping(fd_, 10, PROT_READ).Text(0, 10), "0123456789");
+}
 
 TEST_F(Mapped, SharedStoreIsSeenByRead) {
   const Mapping map(fd_, 10);
@@ -83,7 +86,11 @@ TEST_F(Mapped, WriteByAnotherProcessIsSeen) {
 
 TEST_F(Mapped, StoreInAChildIsSeen) {
   const Mapping map(fd_, 10);
-  EXPECT_EQ(Apart([&] { map.data()[0] = 'C'; return kOk; }), kOk);
+  EXPECT_EQ(Apart([&] {
+              map.data()[0] = 'C';
+              return kOk;
+            }),
+            kOk);
   EXPECT_EQ(map.data()[0], 'C');
 }
 
@@ -238,32 +245,35 @@ Outcome TryMap(const char* path, int flags, int protection, int kind, off_t offs
   return data == MAP_FAILED ? Fails(errno) : kOk;
 }
 
-BATON_PARITY_TABLE(MapErrors, {
-    {"SharedWritableOfAReadOnlyOpen", [] { return TryMap("file", O_RDONLY, PROT_READ | PROT_WRITE, MAP_SHARED); }, Fails(EACCES)},
-    {"WriteOnlyOpen", [] { return TryMap("file", O_WRONLY, PROT_WRITE, MAP_SHARED); }, Fails(EACCES)},
-    {"Directory", [] { return TryMap("dir", O_RDONLY, PROT_READ, MAP_SHARED); }, Fails(ENODEV)},
-    {"Fifo", [] { return TryMap("fifo", O_RDWR, PROT_READ, MAP_SHARED); }, Fails(ENODEV)},
-    {"PathOnly", [] { return TryMap("file", O_PATH, PROT_READ, MAP_SHARED); }, Fails(EBADF)},
-    {"UnalignedOffset", [] { return TryMap("file", O_RDONLY, PROT_READ, MAP_SHARED, 1); }, Fails(EINVAL)},
-    {"NoLength", [] { return TryMap("file", O_RDONLY, PROT_READ, MAP_SHARED, 0, 0); }, Fails(EINVAL)},
-    {"Neither", [] { return TryMap("file", O_RDONLY, PROT_READ, 0); }, Fails(EINVAL)},
-    {"WhollyBeyondTheEnd", [] { return TryMap("file", O_RDONLY, PROT_READ, MAP_SHARED, 1 << 20); }, kOk},
-    {"ReadIntoAMappingOfItself",
-     [] {
-       const Fd fd = Open("file", O_RDWR);
-       const Mapping map(fd, 10);
-       return Did(::pread(fd, map.data(), 5, 5));
-     },
-     Gives(5)},
-    {"WriteFromAMappingOfAnother",
-     [] {
-       const Mapping map(Open("file", O_RDWR), 10);
-       const Fd other = Open("other", O_RDWR | O_CREAT);
-       Must(::write(other, map.data(), 10));
-       return Gives(Content("other") == "0123456789");
-     },
-     Gives(1)},
-});
+BATON_PARITY_TABLE(
+    MapErrors,
+    {
+        {"SharedWritableOfAReadOnlyOpen",
+         [] { return TryMap("file", O_RDONLY, PROT_READ | PROT_WRITE, MAP_SHARED); }, Fails(EACCES)},
+        {"WriteOnlyOpen", [] { return TryMap("file", O_WRONLY, PROT_WRITE, MAP_SHARED); }, Fails(EACCES)},
+        {"Directory", [] { return TryMap("dir", O_RDONLY, PROT_READ, MAP_SHARED); }, Fails(ENODEV)},
+        {"Fifo", [] { return TryMap("fifo", O_RDWR, PROT_READ, MAP_SHARED); }, Fails(ENODEV)},
+        {"PathOnly", [] { return TryMap("file", O_PATH, PROT_READ, MAP_SHARED); }, Fails(EBADF)},
+        {"UnalignedOffset", [] { return TryMap("file", O_RDONLY, PROT_READ, MAP_SHARED, 1); }, Fails(EINVAL)},
+        {"NoLength", [] { return TryMap("file", O_RDONLY, PROT_READ, MAP_SHARED, 0, 0); }, Fails(EINVAL)},
+        {"Neither", [] { return TryMap("file", O_RDONLY, PROT_READ, 0); }, Fails(EINVAL)},
+        {"WhollyBeyondTheEnd", [] { return TryMap("file", O_RDONLY, PROT_READ, MAP_SHARED, 1 << 20); }, kOk},
+        {"ReadIntoAMappingOfItself",
+         [] {
+           const Fd fd = Open("file", O_RDWR);
+           const Mapping map(fd, 10);
+           return Did(::pread(fd, map.data(), 5, 5));
+         },
+         Gives(5)},
+        {"WriteFromAMappingOfAnother",
+         [] {
+           const Mapping map(Open("file", O_RDWR), 10);
+           const Fd other = Open("other", O_RDWR | O_CREAT);
+           Must(::write(other, map.data(), 10));
+           return Gives(Content("other") == "0123456789");
+         },
+         Gives(1)},
+    });
 
 }  // namespace
 }  // namespace baton::parity

@@ -33,7 +33,9 @@ void PrintTo(const Outcome& outcome, std::ostream* out) {
   }
 }
 
-void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const Row& row, std::ostream* out) {
+  *out << row.name;
+}
 
 long Must(long result) {
   if (result < 0) {
@@ -88,7 +90,9 @@ std::string Rest(int fd) {
   return text;
 }
 
-std::string Content(const std::string& path) { return Rest(Open(path, O_RDONLY)); }
+std::string Content(const std::string& path) {
+  return Rest(Open(path, O_RDONLY));
+}
 
 std::string At(int fd, off_t offset, size_t size) {
   std::string text(size, '\0');
@@ -114,7 +118,9 @@ struct stat Fstat(int fd) {
   return attributes;
 }
 
-mode_t Mode(const std::string& path) { return Lstat(path).st_mode & 07777; }
+mode_t Mode(const std::string& path) {
+  return Lstat(path).st_mode & 07777;
+}
 
 bool Exists(const std::string& path) {
   struct stat attributes {};
@@ -141,7 +147,9 @@ std::vector<std::string> Names(const std::string& path) {
   return names;
 }
 
-bool IsRoot() { return ::geteuid() == 0; }
+bool IsRoot() {
+  return ::geteuid() == 0;
+}
 
 namespace {
 
@@ -217,7 +225,8 @@ void Table::SetUp() {
   Make("secret", "secret", 0600);
   Make("readonly", "readonly", 0444);
   Make("alices", "alice's");
-  for (const auto& [name, mode] : {std::pair{"dir", 0755}, {"full", 0755}, {"open", 0777}, {"closed", 0755}}) {
+  for (const auto& [name, mode] :
+       {std::pair{"dir", 0755}, {"full", 0755}, {"open", 0777}, {"closed", 0755}}) {
     MakeDir(name, mode);
   }
   Make("full/file");

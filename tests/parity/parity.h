@@ -1,10 +1,10 @@
-// The parity suite's vocabulary. One program makes the same calls on a local file system and on a batonfs mount; each
-// case states the exact result (value, errno, content, attributes) that Linux gives on a local ext4, so that a mount
-// which passes is one on which programs cannot tell the difference.
-// Not the suite of what only batonfs does (claims, takeovers, two nodes): that is tests/integration.
+// The parity suite's vocabulary. One program makes the same calls on a local file system and on a batonfs
+// mount; each case states the exact result (value, errno, content, attributes) that Linux gives on a local
+// ext4, so that a mount which passes is one on which programs cannot tell the difference. Not the suite of
+// what only batonfs does (claims, takeovers, two nodes): that is tests/integration.
 //
-// BATON_PARITY_DIR names the directory to work in. Each case has an empty subdirectory of it, which is its working
-// directory. Cases are single-threaded; those with other processes fork.
+// BATON_PARITY_DIR names the directory to work in. Each case has an empty subdirectory of it, which is its
+// working directory. Cases are single-threaded; those with other processes fork.
 #pragma once
 
 #include <fcntl.h>
@@ -34,13 +34,21 @@ struct Outcome {
 
 void PrintTo(const Outcome& outcome, std::ostream* out);
 
-inline Outcome Gives(long value) { return {Outcome::kValue, value}; }
-inline Outcome Fails(int error) { return {Outcome::kErrno, error}; }
-inline Outcome Dies(int signal) { return {Outcome::kSignal, signal}; }
+inline Outcome Gives(long value) {
+  return {Outcome::kValue, value};
+}
+inline Outcome Fails(int error) {
+  return {Outcome::kErrno, error};
+}
+inline Outcome Dies(int signal) {
+  return {Outcome::kSignal, signal};
+}
 inline const Outcome kOk = Gives(0);
 
 // The outcome of a system call, made as the argument.
-inline Outcome Did(long result) { return result < 0 ? Fails(errno) : Gives(result); }
+inline Outcome Did(long result) {
+  return result < 0 ? Fails(errno) : Gives(result);
+}
 
 // For the set-up of a case: throws, which fails the case, if the call failed.
 long Must(long result);
@@ -105,7 +113,9 @@ inline const Who kAliceInTeam{Who::kUser, 12001, 12001, {kTeam}};
 // Calls `act` in a forked process that has become `who`: its outcome, or the signal that ended it.
 Outcome As(const Who& who, const std::function<Outcome()>& act);
 // The same without a change of user.
-inline Outcome Apart(const std::function<Outcome()>& act) { return As(kCaller, act); }
+inline Outcome Apart(const std::function<Outcome()>& act) {
+  return As(kCaller, act);
+}
 
 bool IsRoot();
 
@@ -133,13 +143,15 @@ struct Row {
 };
 
 void PrintTo(const Row& row, std::ostream* out);
-inline std::string NameOfRow(const testing::TestParamInfo<Row>& info) { return info.param.name; }
+inline std::string NameOfRow(const testing::TestParamInfo<Row>& info) {
+  return info.param.name;
+}
 
 // In the case's directory, all root's unless named otherwise:
 //   file 0644 "0123456789", hard (a link of file), secret 0600, readonly 0444, alices 0644 (alice's),
 //   dir 0755 (empty), full 0755 (with file and sub), open 0777 (with file), closed 0700 (with file 0666),
-//   sticky 01777 (with roots 0666, alices, alicesdir), link -> file, dirlink -> dir, dangling -> absent, loop -> loop,
-//   fifo 0666.
+//   sticky 01777 (with roots 0666, alices, alicesdir), link -> file, dirlink -> dir, dangling -> absent, loop
+//   -> loop, fifo 0666.
 // Whoever is not root owns all of it, and rows for others than the caller are skipped.
 class Table : public Parity, public testing::WithParamInterface<Row> {
  protected:
@@ -148,10 +160,14 @@ class Table : public Parity, public testing::WithParamInterface<Row> {
 };
 
 // Rows of a table as cases: Theme/Suite.Case/RowName.
-#define BATON_PARITY_TABLE(Suite, ...)                                  \
-  class Suite : public Table {};                                        \
-  std::vector<Row> RowsOf##Suite() { return __VA_ARGS__; }              \
-  TEST_P(Suite, Case) { Check(); }                                        \
+#define BATON_PARITY_TABLE(Suite, ...) \
+  class Suite : public Table {};       \
+  std::vector<Row> RowsOf##Suite() {   \
+    return __VA_ARGS__;                \
+  }                                    \
+  TEST_P(Suite, Case) {                \
+    Check();                           \
+  }                                    \
   INSTANTIATE_TEST_SUITE_P(Table, Suite, testing::ValuesIn(RowsOf##Suite()), NameOfRow)
 
 }  // namespace baton::parity

@@ -44,7 +44,9 @@ Partner::Partner() {
   }
 }
 
-Partner::~Partner() { Kill(); }
+Partner::~Partner() {
+  Kill();
+}
 
 void Partner::Serve(int channel) {
   State state;
@@ -68,7 +70,9 @@ Outcome Partner::Do(Step step) {
   return Result();
 }
 
-void Partner::Begin(Step step) { Must(::write(channel_, &step, sizeof step)); }
+void Partner::Begin(Step step) {
+  Must(::write(channel_, &step, sizeof step));
+}
 
 bool Partner::Answered(int milliseconds) const {
   pollfd wish{channel_, POLLIN, 0};
@@ -95,10 +99,13 @@ Outcome Partner::Result() {
     return {Outcome::kBroken, ETIMEDOUT};
   }
   Outcome outcome;
-  return ::read(channel_, &outcome, sizeof outcome) == sizeof outcome ? outcome : Outcome{Outcome::kBroken, EPIPE};
+  return ::read(channel_, &outcome, sizeof outcome) == sizeof outcome ? outcome
+                                                                      : Outcome{Outcome::kBroken, EPIPE};
 }
 
-void Partner::Interrupt() { ::kill(pid_, SIGUSR1); }
+void Partner::Interrupt() {
+  ::kill(pid_, SIGUSR1);
+}
 
 void Partner::Kill() {
   if (pid_ > 0) {

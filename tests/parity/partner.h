@@ -1,6 +1,7 @@
-// A second process that a case drives step by step: for locks, FIFOs and everything else where it matters whose process a
-// call is. It has the case's working directory; it ends with the object. Steps are functions without captures, since the
-// partner has only what the case's process had when it was started, and a state of its own.
+// A second process that a case drives step by step: for locks, FIFOs and everything else where it matters
+// whose process a call is. It has the case's working directory; it ends with the object. Steps are functions
+// without captures, since the partner has only what the case's process had when it was started, and a state
+// of its own.
 #pragma once
 
 #include "parity/parity.h"
@@ -22,7 +23,8 @@ class Partner {
   Partner& operator=(const Partner&) = delete;
 
   Outcome Do(Step step);
-  // A step that may wait: Begin it, see that it waits (in a system call, not on its next step), and fetch its outcome.
+  // A step that may wait: Begin it, see that it waits (in a system call, not on its next step), and fetch its
+  // outcome.
   void Begin(Step step);
   // False if it ended instead, or did not come to wait within ten seconds.
   bool Waits();

@@ -16,14 +16,17 @@ struct Class {
   Outcome read, write, search;  // of a file / of a directory of kAliceId:kTeam
 };
 
-void PrintTo(const Class& row, std::ostream* out) { *out << row.name; }
+void PrintTo(const Class& row, std::ostream* out) {
+  *out << row.name;
+}
 
 const Who kBobInTeam{Who::kUser, kBobId, kBobId, {kTeam}};
 const Who kBobsFirstGroup{Who::kUser, kBobId, kTeam};
-const Who kManyGroups{Who::kUser, kBobId, kBobId, {13000, 13001, 13002, 13003, 13004, 13005, 13006, 13007, 13008, 13009,
-                                                  13010, 13011, 13012, 13013, 13014, 13015, 13016, 13017, 13018, 13019,
-                                                  13020, 13021, 13022, 13023, 13024, 13025, 13026, 13027, 13028, 13029,
-                                                  13030, 13031, 13032, 13033, kTeam}};
+const Who kManyGroups{
+    Who::kUser, kBobId, kBobId, {13000, 13001, 13002, 13003, 13004, 13005, 13006, 13007, 13008,
+                                 13009, 13010, 13011, 13012, 13013, 13014, 13015, 13016, 13017,
+                                 13018, 13019, 13020, 13021, 13022, 13023, 13024, 13025, 13026,
+                                 13027, 13028, 13029, 13030, 13031, 13032, 13033, kTeam}};
 
 class PermissionClass : public RootParity, public testing::WithParamInterface<Class> {};
 
@@ -48,20 +51,21 @@ const Outcome kNo = Fails(EACCES);
 
 INSTANTIATE_TEST_SUITE_P(
     Table, PermissionClass,
-    testing::Values(Class{"OwnerAll", kAlice, 0700, kOk, kOk, kOk}, Class{"OwnerNone", kAlice, 0077, kNo, kNo, kNo},
-                    Class{"OwnerRead", kAlice, 0400, kOk, kNo, kNo}, Class{"OwnerWrite", kAlice, 0200, kNo, kOk, kNo},
-                    Class{"OwnerSearch", kAlice, 0100, kNo, kNo, kOk},
-                    Class{"OwnerInGroupIsStillOwner", kAliceInTeam, 0077, kNo, kNo, kNo},
-                    Class{"GroupAll", kBobInTeam, 0070, kOk, kOk, kOk},
-                    Class{"GroupNone", kBobInTeam, 0707, kNo, kNo, kNo},
-                    Class{"GroupRead", kBobInTeam, 0040, kOk, kNo, kNo},
-                    Class{"GroupWrite", kBobInTeam, 0020, kNo, kOk, kNo},
-                    Class{"GroupSearch", kBobInTeam, 0010, kNo, kNo, kOk},
-                    Class{"FirstGroup", kBobsFirstGroup, 0070, kOk, kOk, kOk},
-                    Class{"LastOfManyGroups", kManyGroups, 0070, kOk, kOk, kOk},
-                    Class{"OthersAll", kBob, 0007, kOk, kOk, kOk}, Class{"OthersNone", kBob, 0770, kNo, kNo, kNo},
-                    Class{"OthersRead", kBob, 0004, kOk, kNo, kNo}, Class{"OthersWrite", kBob, 0002, kNo, kOk, kNo},
-                    Class{"OthersSearch", kBob, 0001, kNo, kNo, kOk}, Class{"RootAll", kRoot, 0, kOk, kOk, kOk}),
+    testing::Values(
+        Class{"OwnerAll", kAlice, 0700, kOk, kOk, kOk}, Class{"OwnerNone", kAlice, 0077, kNo, kNo, kNo},
+        Class{"OwnerRead", kAlice, 0400, kOk, kNo, kNo}, Class{"OwnerWrite", kAlice, 0200, kNo, kOk, kNo},
+        Class{"OwnerSearch", kAlice, 0100, kNo, kNo, kOk},
+        Class{"OwnerInGroupIsStillOwner", kAliceInTeam, 0077, kNo, kNo, kNo},
+        Class{"GroupAll", kBobInTeam, 0070, kOk, kOk, kOk},
+        Class{"GroupNone", kBobInTeam, 0707, kNo, kNo, kNo},
+        Class{"GroupRead", kBobInTeam, 0040, kOk, kNo, kNo},
+        Class{"GroupWrite", kBobInTeam, 0020, kNo, kOk, kNo},
+        Class{"GroupSearch", kBobInTeam, 0010, kNo, kNo, kOk},
+        Class{"FirstGroup", kBobsFirstGroup, 0070, kOk, kOk, kOk},
+        Class{"LastOfManyGroups", kManyGroups, 0070, kOk, kOk, kOk},
+        Class{"OthersAll", kBob, 0007, kOk, kOk, kOk}, Class{"OthersNone", kBob, 0770, kNo, kNo, kNo},
+        Class{"OthersRead", kBob, 0004, kOk, kNo, kNo}, Class{"OthersWrite", kBob, 0002, kNo, kOk, kNo},
+        Class{"OthersSearch", kBob, 0001, kNo, kNo, kOk}, Class{"RootAll", kRoot, 0, kOk, kOk, kOk}),
     [](const testing::TestParamInfo<Class>& row) { return std::string(row.param.name); });
 
 class Inheritance : public RootParity {
@@ -77,18 +81,38 @@ class Inheritance : public RootParity {
 };
 
 TEST_F(Inheritance, FileTakesTheDirectorysGroup) {
-  EXPECT_EQ(As(kAlice, [] { Make("team/file", "", 0644); return Gives(Stat("team/file").st_gid); }), Gives(kTeam));
+  EXPECT_EQ(As(kAlice,
+               [] {
+                 Make("team/file", "", 0644);
+                 return Gives(Stat("team/file").st_gid);
+               }),
+            Gives(kTeam));
   EXPECT_EQ(Mode("team/file"), 0644u);
 }
 
 TEST_F(Inheritance, DirectoryTakesGroupAndBit) {
-  EXPECT_EQ(As(kAlice, [] { Must(::mkdir("team/dir", 0755)); return Gives(Stat("team/dir").st_gid); }), Gives(kTeam));
+  EXPECT_EQ(As(kAlice,
+               [] {
+                 Must(::mkdir("team/dir", 0755));
+                 return Gives(Stat("team/dir").st_gid);
+               }),
+            Gives(kTeam));
   EXPECT_EQ(Mode("team/dir"), 02755u);
 }
 
 TEST_F(Inheritance, LinkAndFifoTakeTheGroup) {
-  EXPECT_EQ(As(kAlice, [] { Must(::symlink("x", "team/link")); return Gives(Lstat("team/link").st_gid); }), Gives(kTeam));
-  EXPECT_EQ(As(kAlice, [] { Must(::mkfifo("team/fifo", 0600)); return Gives(Lstat("team/fifo").st_gid); }), Gives(kTeam));
+  EXPECT_EQ(As(kAlice,
+               [] {
+                 Must(::symlink("x", "team/link"));
+                 return Gives(Lstat("team/link").st_gid);
+               }),
+            Gives(kTeam));
+  EXPECT_EQ(As(kAlice,
+               [] {
+                 Must(::mkfifo("team/fifo", 0600));
+                 return Gives(Lstat("team/fifo").st_gid);
+               }),
+            Gives(kTeam));
 }
 
 TEST_F(Inheritance, SetGroupFileOfAForeignGroupLosesTheBit) {
@@ -114,7 +138,12 @@ TEST_F(Inheritance, SetGroupFileOfAnOwnGroupKeepsTheBit) {
 TEST_F(Inheritance, WithoutTheBitTheCreatorsGroup) {
   MakeDir("open", 0777);
   Must(::chown("open", 0, kTeam));
-  EXPECT_EQ(As(kAlice, [] { Make("open/file"); return Gives(Stat("open/file").st_gid); }), Gives(kAliceId));
+  EXPECT_EQ(As(kAlice,
+               [] {
+                 Make("open/file");
+                 return Gives(Stat("open/file").st_gid);
+               }),
+            Gives(kAliceId));
 }
 
 TEST_F(Inheritance, RenamedIntoItKeepsItsGroup) {
@@ -146,8 +175,9 @@ TEST_P(Umask, OfEveryKindOfFile) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, Umask,
-                         testing::Values(Mask{0, 0777, 0777, 0777}, Mask{022, 0666, 0644, 0644}, Mask{077, 0777, 0700, 0700},
-                                         Mask{0777, 0777, 0, 0}, Mask{0133, 0777, 0644, 0644}, Mask{0, 01666, 01666, 01666}),
+                         testing::Values(Mask{0, 0777, 0777, 0777}, Mask{022, 0666, 0644, 0644},
+                                         Mask{077, 0777, 0700, 0700}, Mask{0777, 0777, 0, 0},
+                                         Mask{0133, 0777, 0644, 0644}, Mask{0, 01666, 01666, 01666}),
                          [](const testing::TestParamInfo<Mask>& row) {
                            char name[32];
                            snprintf(name, sizeof name, "Mask%03oWish%04o", row.param.mask, row.param.wish);
@@ -181,7 +211,9 @@ TEST_F(Credentials, FileSystemIdsDecideOpensAndOwners) {
   EXPECT_EQ(Apart([] {
               ::setfsgid(kAliceId);
               ::setfsuid(kAliceId);
-              return TryOpen("secret", O_RDONLY) == Fails(EACCES) ? Gives(Fstat(Open("open/new", O_WRONLY | O_CREAT)).st_uid) : Gives(-1);
+              return TryOpen("secret", O_RDONLY) == Fails(EACCES)
+                         ? Gives(Fstat(Open("open/new", O_WRONLY | O_CREAT)).st_uid)
+                         : Gives(-1);
             }),
             Gives(kAliceId));
 }
@@ -193,6 +225,13 @@ TEST_F(Credentials, DescriptorPassedToAnotherUserStaysOpen) {
   EXPECT_EQ(As(kAlice, [&] { return Gives(At(fd, 0, 1) == "y"); }), Gives(1));
   EXPECT_EQ(As(kAlice, [&] { return Did(::ftruncate(fd, 0)); }), kOk);
   EXPECT_EQ(As(kAlice, [&] { return Did(::fchmod(fd, 0666)); }), Fails(EPERM));
+}
+
+TEST_F(Credentials, WriteThroughADescriptorOfRootClearsSetId) {
+  Make("program", "x", 04755);
+  const Fd fd = Open("program", O_RDWR);
+  EXPECT_EQ(As(kAlice, [&] { return Did(::pwrite(fd, "y", 1, 0)); }), Gives(1));
+  EXPECT_EQ(Mode("program"), 0755u);
 }
 
 TEST_F(Credentials, RootWithoutItsCapabilitiesIsAUserLikeOthers) {

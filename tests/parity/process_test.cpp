@@ -99,7 +99,9 @@ Outcome Exec(const char* path) {
   }
   int status = 0;
   Must(::waitpid(child, &status, 0));
-  return WIFSIGNALED(status) ? Dies(WTERMSIG(status)) : WEXITSTATUS(status) ? Fails(WEXITSTATUS(status)) : kOk;
+  return WIFSIGNALED(status)   ? Dies(WTERMSIG(status))
+         : WEXITSTATUS(status) ? Fails(WEXITSTATUS(status))
+                               : kOk;
 }
 
 TEST_F(Execution, OfAProgram) {
@@ -122,7 +124,9 @@ TEST_F(Execution, OfADirectory) {
   EXPECT_EQ(Exec("./dir"), Fails(EACCES));
 }
 
-TEST_F(Execution, OfNothing) { EXPECT_EQ(Exec("./absent"), Fails(ENOENT)); }
+TEST_F(Execution, OfNothing) {
+  EXPECT_EQ(Exec("./absent"), Fails(ENOENT));
+}
 
 TEST_F(Execution, OfAnEmptyFile) {
   Make("empty", "", 0755);

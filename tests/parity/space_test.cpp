@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "parity/parity.h"
@@ -16,54 +17,91 @@ std::function<Outcome()> Truncating(const char* path, off_t size) {
   return [=] { return Did(::truncate(path, size)); };
 }
 
-BATON_PARITY_TABLE(Truncate, {
-    {"Shorter", [] { Must(::truncate("file", 4)); return Gives(Content("file") == "0123"); }, Gives(1)},
-    {"Longer", [] { Must(::truncate("file", 12)); return Gives(Content("file") == std::string("0123456789\0\0", 12)); }, Gives(1)},
-    {"ShorterThenLonger",
-     [] { Must(::truncate("file", 4)); Must(::truncate("file", 6)); return Gives(Content("file") == std::string("0123\0\0", 6)); },
-     Gives(1)},
-    {"ToNothing", Truncating("file", 0), kOk},
-    {"SameSize", Truncating("file", 10), kOk},
-    {"Negative", Truncating("file", -1), Fails(EINVAL)},
-    {"FarBeyond", [] { Must(::truncate("file", 6L << 30)); return Gives(Stat("file").st_size); }, Gives(6L << 30)},
-    {"TooFar", Truncating("file", LONG_MAX), Fails(EFBIG)},
-    {"Directory", Truncating("dir", 0), Fails(EISDIR)},
-    {"Absent", Truncating("absent", 0), Fails(ENOENT)},
-    {"Empty", Truncating("", 0), Fails(ENOENT)},
-    {"Fifo", Truncating("fifo", 0), Fails(EINVAL)},
-    {"Link", [] { Must(::truncate("link", 3)); return Gives(Stat("file").st_size); }, Gives(3)},
-    {"Loop", Truncating("loop", 0), Fails(ELOOP)},
-    {"BelowFile", Truncating("file/x", 0), Fails(ENOTDIR)},
-    {"TrailingSlash", Truncating("file/", 0), Fails(ENOTDIR)},
-    {"NoPermission", Truncating("file", 0), Fails(EACCES), kAlice},
-    {"SameSizeNoPermission", Truncating("file", 10), Fails(EACCES), kAlice},
-    {"Own", Truncating("alices", 0), kOk, kAlice},
-    {"BelowClosed", Truncating("closed/file", 0), Fails(EACCES), kAlice},
-    {"DescriptorForReading", [] { return Did(::ftruncate(Open("file", O_RDONLY), 0)); }, Fails(EINVAL)},
-    {"DescriptorNegative", [] { return Did(::ftruncate(Open("file", O_RDWR), -1)); }, Fails(EINVAL)},
-    {"DescriptorOfDirectory", [] { return Did(::ftruncate(Open("dir", O_RDONLY), 0)); }, Fails(EINVAL)},
-    {"DescriptorKeepsOffset",
-     [] {
-       const Fd fd = Open("file", O_RDWR);
-       Must(::lseek(fd, 8, SEEK_SET));
-       Must(::ftruncate(fd, 2));
-       return Did(::lseek(fd, 0, SEEK_CUR));
-     },
-     Gives(8)},
-    {"DescriptorAfterChmod",
-     [] { const Fd fd = Open("alices", O_WRONLY); Must(::chmod("alices", 0)); return Did(::ftruncate(fd, 1)); }, kOk, kAlice},
-    {"DescriptorRemoved",
-     [] { const Fd fd = Open("file", O_RDWR); Must(::unlink("file")); Must(::unlink("hard")); Must(::ftruncate(fd, 99)); return Gives(Fstat(fd).st_size); },
-     Gives(99)},
-    {"OverTheFileSizeLimit",
-     [] {
-       ::signal(SIGXFSZ, SIG_IGN);
-       const rlimit limit{100, 100};
-       Must(::setrlimit(RLIMIT_FSIZE, &limit));
-       return Did(::truncate("file", 101));
-     },
-     Fails(EFBIG)},
-});
+BATON_PARITY_TABLE(
+    Truncate,
+    {
+        {"Shorter",
+         [] {
+           Must(::truncate("file", 4));
+           return Gives(Content("file") == "0123");
+         },
+         Gives(1)},
+        {"Longer",
+         [] {
+           Must(::truncate("file", 12));
+           return Gives(Content("file") == std::string("0123456789\0\0", 12));
+         },
+         Gives(1)},
+        {"ShorterThenLonger",
+         [] {
+           Must(::truncate("file", 4));
+           Must(::truncate("file", 6));
+           return Gives(Content("file") == std::string("0123\0\0", 6));
+         },
+         Gives(1)},
+        {"ToNothing", Truncating("file", 0), kOk},
+        {"SameSize", Truncating("file", 10), kOk},
+        {"Negative", Truncating("file", -1), Fails(EINVAL)},
+        {"FarBeyond",
+         [] {
+           Must(::truncate("file", 6L << 30));
+           return Gives(Stat("file").st_size);
+         },
+         Gives(6L << 30)},
+        {"TooFar", Truncating("file", LONG_MAX), Fails(EFBIG)},
+        {"Directory", Truncating("dir", 0), Fails(EISDIR)},
+        {"Absent", Truncating("absent", 0), Fails(ENOENT)},
+        {"Empty", Truncating("", 0), Fails(ENOENT)},
+        {"Fifo", Truncating("fifo", 0), Fails(EINVAL)},
+        {"Link",
+         [] {
+           Must(::truncate("link", 3));
+           return Gives(Stat("file").st_size);
+         },
+         Gives(3)},
+        {"Loop", Truncating("loop", 0), Fails(ELOOP)},
+        {"BelowFile", Truncating("file/x", 0), Fails(ENOTDIR)},
+        {"TrailingSlash", Truncating("file/", 0), Fails(ENOTDIR)},
+        {"NoPermission", Truncating("file", 0), Fails(EACCES), kAlice},
+        {"SameSizeNoPermission", Truncating("file", 10), Fails(EACCES), kAlice},
+        {"Own", Truncating("alices", 0), kOk, kAlice},
+        {"BelowClosed", Truncating("closed/file", 0), Fails(EACCES), kAlice},
+        {"DescriptorForReading", [] { return Did(::ftruncate(Open("file", O_RDONLY), 0)); }, Fails(EINVAL)},
+        {"DescriptorNegative", [] { return Did(::ftruncate(Open("file", O_RDWR), -1)); }, Fails(EINVAL)},
+        {"DescriptorOfDirectory", [] { return Did(::ftruncate(Open("dir", O_RDONLY), 0)); }, Fails(EINVAL)},
+        {"DescriptorKeepsOffset",
+         [] {
+           const Fd fd = Open("file", O_RDWR);
+           Must(::lseek(fd, 8, SEEK_SET));
+           Must(::ftruncate(fd, 2));
+           return Did(::lseek(fd, 0, SEEK_CUR));
+         },
+         Gives(8)},
+        {"DescriptorAfterChmod",
+         [] {
+           const Fd fd = Open("alices", O_WRONLY);
+           Must(::chmod("alices", 0));
+           return Did(::ftruncate(fd, 1));
+         },
+         kOk, kAlice},
+        {"DescriptorRemoved",
+         [] {
+           const Fd fd = Open("file", O_RDWR);
+           Must(::unlink("file"));
+           Must(::unlink("hard"));
+           Must(::ftruncate(fd, 99));
+           return Gives(Fstat(fd).st_size);
+         },
+         Gives(99)},
+        {"OverTheFileSizeLimit",
+         [] {
+           ::signal(SIGXFSZ, SIG_IGN);
+           const rlimit limit{100, 100};
+           Must(::setrlimit(RLIMIT_FSIZE, &limit));
+           return Did(::truncate("file", 101));
+         },
+         Fails(EFBIG)},
+    });
 
 class Space : public Parity {
  protected:
@@ -116,6 +154,24 @@ TEST_F(Space, SeekHoleOfAFullFileIsItsEnd) {
   const Fd fd = Full(2);
   EXPECT_EQ(Did(::lseek(fd, 0, SEEK_HOLE)), Gives(2 * kBlock));
   EXPECT_EQ(Did(::lseek(fd, 2 * kBlock - 1, SEEK_HOLE)), Gives(2 * kBlock));
+}
+
+TEST_F(Space, SeekDataFindsWhatWasWrittenJustNow) {
+  const Fd fd = Open("file", O_RDWR | O_CREAT);
+  Must(::ftruncate(fd, 8 * kBlock));
+  Must(::pwrite(fd, "x", 1, 5 * kBlock));
+  EXPECT_EQ(Did(::lseek(fd, 0, SEEK_DATA)), Gives(5 * kBlock));
+}
+
+TEST_F(Space, SeekDataFindsWhatWasStoredJustNow) {
+  const Fd fd = Open("file", O_RDWR | O_CREAT);
+  Must(::ftruncate(fd, 8 * kBlock));
+  char* const map =
+      static_cast<char*>(::mmap(nullptr, 8 * kBlock, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  ASSERT_NE(map, MAP_FAILED);
+  map[5 * kBlock] = 'x';
+  EXPECT_EQ(Did(::lseek(fd, 0, SEEK_DATA)), Gives(5 * kBlock));
+  ::munmap(map, 8 * kBlock);
 }
 
 TEST_F(Space, HolesTakeNoSpace) {
@@ -177,7 +233,9 @@ TEST_F(Space, PunchHoleOfAFewBytes) {
   Make("file", "0123456789");
   const Fd fd = Open("file", O_RDWR);
   EXPECT_EQ(Did(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 3, 4)), kOk);
-  EXPECT_EQ(Content("file"), std::string("012\0\0\0\0" "789", 10));
+  EXPECT_EQ(Content("file"), std::string("012\0\0\0\0"
+                                         "789",
+                                         10));
 }
 
 TEST_F(Space, PunchHoleBeyondTheEnd) {
@@ -191,7 +249,9 @@ TEST_F(Space, ZeroRange) {
   Make("file", "0123456789");
   const Fd fd = Open("file", O_RDWR);
   EXPECT_EQ(Did(::fallocate(fd, FALLOC_FL_ZERO_RANGE, 3, 4)), kOk);
-  EXPECT_EQ(Content("file"), std::string("012\0\0\0\0" "789", 10));
+  EXPECT_EQ(Content("file"), std::string("012\0\0\0\0"
+                                         "789",
+                                         10));
 }
 
 TEST_F(Space, ZeroRangeGrows) {
@@ -208,31 +268,43 @@ TEST_F(Space, ZeroRangeKeepingTheSize) {
   EXPECT_EQ(Content("file"), std::string("01234567\0\0", 10));
 }
 
-BATON_PARITY_TABLE(Allocate, {
-    {"ForReading", [] { return Did(::fallocate(Open("file", O_RDONLY), 0, 0, 10)); }, Fails(EBADF)},
-    {"NegativeOffset", [] { return Did(::fallocate(Open("file", O_RDWR), 0, -1, 10)); }, Fails(EINVAL)},
-    {"NoLength", [] { return Did(::fallocate(Open("file", O_RDWR), 0, 0, 0)); }, Fails(EINVAL)},
-    {"NegativeLength", [] { return Did(::fallocate(Open("file", O_RDWR), 0, 0, -1)); }, Fails(EINVAL)},
-    {"Overflow", [] { return Did(::fallocate(Open("file", O_RDWR), 0, LONG_MAX - 5, 10)); }, Fails(EFBIG)},
-    {"PunchWithoutKeepSize", [] { return Did(::fallocate(Open("file", O_RDWR), FALLOC_FL_PUNCH_HOLE, 0, 10)); }, Fails(EOPNOTSUPP)},
-    {"PunchAndZero",
-     [] { return Did(::fallocate(Open("file", O_RDWR), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0, 10)); },
-     Fails(EOPNOTSUPP)},
-    {"UnknownMode", [] { return Did(::fallocate(Open("file", O_RDWR), 0x4000, 0, 10)); }, Fails(EOPNOTSUPP)},
-    {"Directory", [] { return Did(::fallocate(Open("dir", O_RDONLY), 0, 0, 10)); }, Fails(EBADF)},
-    {"Fifo", [] { return Did(::fallocate(Open("fifo", O_RDWR), 0, 0, 10)); }, Fails(ESPIPE)},
-    {"Posix", [] { return Gives(::posix_fallocate(Open("file", O_RDWR), 0, 20)); }, Gives(0)},
-    {"CollapseUnaligned", [] { return Did(::fallocate(Open("file", O_RDWR), FALLOC_FL_COLLAPSE_RANGE, 1, 3)); }, Fails(EINVAL)},
-    {"InsertUnaligned", [] { return Did(::fallocate(Open("file", O_RDWR), FALLOC_FL_INSERT_RANGE, 1, 3)); }, Fails(EINVAL)},
-    {"OverTheFileSizeLimit",
-     [] {
-       ::signal(SIGXFSZ, SIG_IGN);
-       const rlimit limit{100, 100};
-       Must(::setrlimit(RLIMIT_FSIZE, &limit));
-       return Did(::fallocate(Open("file", O_RDWR), 0, 0, 101));
-     },
-     Fails(EFBIG)},
-});
+BATON_PARITY_TABLE(
+    Allocate,
+    {
+        {"ForReading", [] { return Did(::fallocate(Open("file", O_RDONLY), 0, 0, 10)); }, Fails(EBADF)},
+        {"NegativeOffset", [] { return Did(::fallocate(Open("file", O_RDWR), 0, -1, 10)); }, Fails(EINVAL)},
+        {"NoLength", [] { return Did(::fallocate(Open("file", O_RDWR), 0, 0, 0)); }, Fails(EINVAL)},
+        {"NegativeLength", [] { return Did(::fallocate(Open("file", O_RDWR), 0, 0, -1)); }, Fails(EINVAL)},
+        {"Overflow", [] { return Did(::fallocate(Open("file", O_RDWR), 0, LONG_MAX - 5, 10)); },
+         Fails(EFBIG)},
+        {"PunchWithoutKeepSize",
+         [] { return Did(::fallocate(Open("file", O_RDWR), FALLOC_FL_PUNCH_HOLE, 0, 10)); },
+         Fails(EOPNOTSUPP)},
+        {"PunchAndZero",
+         [] {
+           return Did(::fallocate(Open("file", O_RDWR),
+                                  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0, 10));
+         },
+         Fails(EOPNOTSUPP)},
+        {"UnknownMode", [] { return Did(::fallocate(Open("file", O_RDWR), 0x4000, 0, 10)); },
+         Fails(EOPNOTSUPP)},
+        {"Directory", [] { return Did(::fallocate(Open("dir", O_RDONLY), 0, 0, 10)); }, Fails(EBADF)},
+        {"Fifo", [] { return Did(::fallocate(Open("fifo", O_RDWR), 0, 0, 10)); }, Fails(ESPIPE)},
+        {"Posix", [] { return Gives(::posix_fallocate(Open("file", O_RDWR), 0, 20)); }, Gives(0)},
+        {"CollapseUnaligned",
+         [] { return Did(::fallocate(Open("file", O_RDWR), FALLOC_FL_COLLAPSE_RANGE, 1, 3)); },
+         Fails(EINVAL)},
+        {"InsertUnaligned",
+         [] { return Did(::fallocate(Open("file", O_RDWR), FALLOC_FL_INSERT_RANGE, 1, 3)); }, Fails(EINVAL)},
+        {"OverTheFileSizeLimit",
+         [] {
+           ::signal(SIGXFSZ, SIG_IGN);
+           const rlimit limit{100, 100};
+           Must(::setrlimit(RLIMIT_FSIZE, &limit));
+           return Did(::fallocate(Open("file", O_RDWR), 0, 0, 101));
+         },
+         Fails(EFBIG)},
+    });
 
 TEST_F(Space, CollapseRange) {
   const Fd fd = Full(3);
@@ -278,7 +350,8 @@ TEST_F(CopyRange, FromTheEnd) {
   Make("from", "0123456789");
   Make("to");
   loff_t in = 10;
-  EXPECT_EQ(Did(::copy_file_range(Open("from", O_RDONLY), &in, Open("to", O_WRONLY), nullptr, 5, 0)), Gives(0));
+  EXPECT_EQ(Did(::copy_file_range(Open("from", O_RDONLY), &in, Open("to", O_WRONLY), nullptr, 5, 0)),
+            Gives(0));
 }
 
 TEST_F(CopyRange, Large) {
@@ -305,24 +378,58 @@ TEST_F(CopyRange, WithinOneFile) {
   EXPECT_EQ(Content("file"), "0123401234");
 }
 
-BATON_PARITY_TABLE(CopyRangeErrors, {
-    {"Overlap",
-     [] { const Fd fd = Open("file", O_RDWR); loff_t in = 0, out = 3; return Did(::copy_file_range(fd, &in, fd, &out, 5, 0)); },
-     Fails(EINVAL)},
-    {"Flags", [] { return Did(::copy_file_range(Open("file", O_RDONLY), nullptr, Open("secret", O_RDWR), nullptr, 5, 64)); }, Fails(EINVAL)},
-    {"FromWriteOnly", [] { return Did(::copy_file_range(Open("file", O_WRONLY), nullptr, Open("secret", O_RDWR), nullptr, 5, 0)); },
-     Fails(EBADF)},
-    {"IntoReadOnly", [] { return Did(::copy_file_range(Open("file", O_RDONLY), nullptr, Open("secret", O_RDONLY), nullptr, 5, 0)); },
-     Fails(EBADF)},
-    {"IntoAppend",
-     [] { return Did(::copy_file_range(Open("file", O_RDONLY), nullptr, Open("secret", O_RDWR | O_APPEND), nullptr, 5, 0)); },
-     Fails(EBADF)},
-    {"FromDirectory", [] { return Did(::copy_file_range(Open("dir", O_RDONLY), nullptr, Open("secret", O_RDWR), nullptr, 5, 0)); },
-     Fails(EISDIR)},
-    {"FromFifo", [] { return Did(::copy_file_range(Open("fifo", O_RDWR), nullptr, Open("secret", O_RDWR), nullptr, 5, 0)); },
-     Fails(EINVAL)},
-    {"Nothing", [] { return Did(::copy_file_range(Open("file", O_RDONLY), nullptr, Open("secret", O_RDWR), nullptr, 0, 0)); }, Gives(0)},
-});
+BATON_PARITY_TABLE(CopyRangeErrors,
+                   {
+                       {"Overlap",
+                        [] {
+                          const Fd fd = Open("file", O_RDWR);
+                          loff_t in = 0, out = 3;
+                          return Did(::copy_file_range(fd, &in, fd, &out, 5, 0));
+                        },
+                        Fails(EINVAL)},
+                       {"Flags",
+                        [] {
+                          return Did(::copy_file_range(Open("file", O_RDONLY), nullptr,
+                                                       Open("secret", O_RDWR), nullptr, 5, 64));
+                        },
+                        Fails(EINVAL)},
+                       {"FromWriteOnly",
+                        [] {
+                          return Did(::copy_file_range(Open("file", O_WRONLY), nullptr,
+                                                       Open("secret", O_RDWR), nullptr, 5, 0));
+                        },
+                        Fails(EBADF)},
+                       {"IntoReadOnly",
+                        [] {
+                          return Did(::copy_file_range(Open("file", O_RDONLY), nullptr,
+                                                       Open("secret", O_RDONLY), nullptr, 5, 0));
+                        },
+                        Fails(EBADF)},
+                       {"IntoAppend",
+                        [] {
+                          return Did(::copy_file_range(Open("file", O_RDONLY), nullptr,
+                                                       Open("secret", O_RDWR | O_APPEND), nullptr, 5, 0));
+                        },
+                        Fails(EBADF)},
+                       {"FromDirectory",
+                        [] {
+                          return Did(::copy_file_range(Open("dir", O_RDONLY), nullptr, Open("secret", O_RDWR),
+                                                       nullptr, 5, 0));
+                        },
+                        Fails(EISDIR)},
+                       {"FromFifo",
+                        [] {
+                          return Did(::copy_file_range(Open("fifo", O_RDWR), nullptr, Open("secret", O_RDWR),
+                                                       nullptr, 5, 0));
+                        },
+                        Fails(EINVAL)},
+                       {"Nothing",
+                        [] {
+                          return Did(::copy_file_range(Open("file", O_RDONLY), nullptr,
+                                                       Open("secret", O_RDWR), nullptr, 0, 0));
+                        },
+                        Gives(0)},
+                   });
 
 }  // namespace
 }  // namespace baton::parity
