@@ -341,6 +341,12 @@ Result<void> PosixStore::ProbeXattr(const Target& target, const Status& status, 
   return Fail(EOPNOTSUPP);
 }
 
+bool PosixStore::MayTakeCapabilities(const Target& target, const std::string& name) {
+  if (name != "security.capability") return false;
+  const auto status = StatusOf(target.file.fd);
+  return status && (OwnerOrRoot(*status, target.who) || MayAccess(target.file.fd, W_OK));
+}
+
 Result<void> PosixStore::WouldSetXattr(const Credentials& who, const FileRef& file, const std::string& name,
                                        std::string_view value, int flags) {
   if (auto checked = CheckXattr(name, value, flags); !checked) return checked;
@@ -366,7 +372,11 @@ Result<void> PosixStore::WouldRemoveXattr(const Credentials& who, const FileRef&
   if (auto writable = CheckWritable(); !writable) return writable;
   const auto status = StatusOf(target->file.fd);
   if (!status) return tl::unexpected(status.error());
-  if (auto may = ProbeXattr(*target, *status, name); !may) return may;
+  if (MayTakeCapabilities(*target, name)) {
+    if (IsFrozen(*status)) return Fail(EPERM);
+  } else if (auto may = ProbeXattr(*target, *status, name); !may) {
+    return may;
+  }
   ActAsPrivileged();
   if (::getxattr(Export::ProcPath(target->file.fd).c_str(), name.c_str(), nullptr, 0) < 0) return FailErrno();
   return {};

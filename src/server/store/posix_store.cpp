@@ -355,6 +355,7 @@ Result<void> PosixStore::RemoveXattr(const Credentials& who, const FileRef& file
   const auto target = Reach(who, file, Purpose::kChange);
   if (!target) return tl::unexpected(target.error());
   if (auto owner = CheckPolicyOwner(name, target->file.fd, target->who); !owner) return owner;
+  if (MayTakeCapabilities(*target, name)) BecomeServer();
   const auto done = Done(::removexattr(Export::ProcPath(target->file.fd).c_str(), name.c_str()));
   if (done && IsPolicyXattr(name)) policies_.Forget();
   return done;

@@ -121,6 +121,9 @@ class PosixStore final : public BackingStore {
   bool IsEmpty(int directory_fd);
   Result<void> ProbeOpen(int fd, int flags);
   Result<void> ProbeXattr(const Target& target, const struct statx& status, const std::string& name);
+  // A node's kernel removes the capabilities of a program in the name of whoever writes to it or gives it
+  // away, where the store's own kernel would let only root do so.
+  static bool MayTakeCapabilities(const Target& target, const std::string& name);
   Result<void> ProbeReplace(const Place& from, const Place& to, std::uint32_t flags);
   Result<void> CheckWritable();
 

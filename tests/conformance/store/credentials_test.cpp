@@ -89,6 +89,29 @@ TEST(AsRoot, AUserGetsNoCapabilityOfTheServer) {
   EXPECT_EQ(S_IFREG | 0777u, (*file)->GetAttr()->mode) << "a write by a stranger takes the set-id bits";
 }
 
+TEST(AsRoot, WhoMayChangeAProgramMayTakeItsCapabilities) {
+  StoreBench bench;
+  bench.Put("mine", "text", 0400, kUser);
+  bench.Put("writable", "text", 0666, kOther);
+  bench.Put("theirs", "text", 0644, kOther);
+  auto& store = bench.Store();
+  const std::string capability(
+      "\x01\x00\x00\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", 20);
+  const auto taking = [&](const char* name) {
+    const FileRef file = bench.At(name).ref;
+    EXPECT_ERRNO(0, store.SetXattr(kRootUser, file, "security.capability", capability, 0));
+    const auto would = store.WouldRemoveXattr(kMe, file, "security.capability");
+    const auto done = store.RemoveXattr(kMe, file, "security.capability");
+    EXPECT_EQ(would.has_value(), done.has_value()) << name;
+    EXPECT_ERRNO(done ? ENODATA : 0, store.GetXattr(kRootUser, file, "security.capability")) << name;
+    return done;
+  };
+  EXPECT_ERRNO(0, taking("mine"));
+  EXPECT_ERRNO(0, taking("writable"));
+  EXPECT_ERRNO(EPERM, taking("theirs"));
+  EXPECT_ERRNO(EPERM, store.RemoveXattr(kMe, bench.At("writable").ref, "security.other"));
+}
+
 TEST(AsRoot, AnIdOfMinusOneIsNobody) {
   StoreBench bench;
   bench.Put("secret", "text", 0600, 0);
