@@ -206,3 +206,36 @@ def test_tail_follows(scene, one):
         tail.kill()
         tail.wait()
     assert statistics.quantiles(took, n=100)[98] < 0.1, sorted(took)[-5:]
+
+
+def test_attributes_of_the_root(scene, one, two):
+    """C2: the root's, which the mount keeps itself: of another node's changes it is told, its own it knows."""
+    def change(do):
+        before = two.stat(".")
+        do()
+        soon(lambda: two.stat(".") != before)
+    change(lambda: one.mkdir("a"))
+    change(lambda: one.chmod(".", 0o755))
+    change(lambda: one.setxattr(".", "user.a", b"b"))
+    assert two.stat(".")["st_nlink"] == 3
+    two.mkdir("b")
+    assert two.stat(".")["st_nlink"] == 4
+    two.rmdir("b")
+    assert two.stat(".")["st_nlink"] == 3
+    two.chmod(".", 0o711)
+    assert two.stat(".")["st_mode"] & 0o777 == 0o711
+    fd = two.create("a/c")
+    two.close(fd)
+    two.chmod(".", 0o700)
+    stranger = scene.two.python(cwd="/", uid=12345, gid=12345)
+    with refused(errno.EACCES):
+        stranger.stat(scene.at("a"))
+    one.chmod(".", 0o755)
+    soon(lambda: exists_for(stranger, scene.at("a")))
+
+
+def exists_for(program, path):
+    try:
+        return program.stat(path)
+    except PermissionError:
+        return None

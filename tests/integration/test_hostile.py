@@ -14,6 +14,7 @@ from lab import eventually
 
 HEADER = struct.Struct("<IIHBBIIiQ")
 REQUEST = 1
+VERSION = 2
 HELLO, PING, WRITE, CLOSE = 1, 2, 33, 35
 NO_SLOT = 0xffffffff
 MAGIC = 0x4e544142
@@ -29,7 +30,7 @@ def text(value):
     return struct.pack("<I", len(value)) + value.encode()
 
 
-def hello(*, magic=MAGIC, oldest=1, newest=1, node="hostile", session=0, secret=(0, 0), run="r"):
+def hello(*, magic=MAGIC, oldest=VERSION, newest=VERSION, node="hostile", session=0, secret=(0, 0), run="r"):
     body = struct.pack("<IHHQQQQ", magic, oldest, newest, 0, session, *secret)
     return frame(HELLO, body + text(node) + text("boot") + text("machine") + text("/mnt") + text(run))
 

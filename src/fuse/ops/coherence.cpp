@@ -27,7 +27,28 @@ void Coherence::CheckKernel() {
 double Coherence::AttrTimeout(NoticeMark since, const Attr& attr, bool watched) const {
   // Each change by this node, too, may take the set-id bits; the kernel is not told of its own.
   const bool has_set_id = S_ISREG(attr.mode) && (attr.mode & (S_ISUID | S_ISGID)) != 0;
-  return watched && !has_set_id && !ToldSince(since, attr.ino) ? attr_timeout_ : 0;
+  return watched && !has_set_id && !IsRoot(attr.ino) && !ToldSince(since, attr.ino) ? attr_timeout_ : 0;
+}
+
+bool Coherence::IsRoot(std::uint64_t ino) const { return ino == mount_.inodes.Root()->Number(); }
+
+std::optional<Attr> Coherence::RootAttributes() const {
+  const std::lock_guard lock(root_mutex_);
+  if (!root_ || mount_.clock.Now() > root_->until) return std::nullopt;
+  return root_->attr;
+}
+
+void Coherence::KeepRootAttributes(NoticeMark since, const protocol::AttrReply& reply) {
+  const auto timeout = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(attr_timeout_));
+  const std::lock_guard lock(root_mutex_);
+  if (!reply.watched || ToldSince(since, reply.attr.ino)) return;
+  root_ = RootAttr{reply.attr, mount_.clock.Now() + timeout};
+}
+
+void Coherence::ForgetRootAttributes() {
+  Note(mount_.inodes.Root()->Number());
+  const std::lock_guard lock(root_mutex_);
+  root_.reset();
 }
 
 double Coherence::EntryTimeout(NoticeMark since, std::uint64_t directory) const {
@@ -55,7 +76,11 @@ void Coherence::Note(std::uint64_t ino) {
 // -------------------------------------------------------------------------------------------------------
 
 void Coherence::Told(const protocol::FileChange& change) {
-  Note(change.ino);
+  if (IsRoot(change.ino)) {
+    ForgetRootAttributes();
+  } else {
+    Note(change.ino);
+  }
   if (change.kind == ChangeKind::kEverything) return TrustNothing();
   const auto inode = mount_.inodes.FindByNumber(change.ino);
   if (inode == nullptr) return;  // the kernel has not heard of it, or no longer
@@ -132,6 +157,10 @@ void Coherence::TrustNothing() {
     const std::lock_guard lock(told_mutex_);
     distrusted_.store(told_.load() + 1, std::memory_order_release);
     told_.fetch_add(1, std::memory_order_release);
+  }
+  {
+    const std::lock_guard lock(root_mutex_);
+    root_.reset();
   }
   if (mount_.kernel.Fuse() == nullptr) return;
   if (entry_timeout_ > 0) mount_.kernel.ForgetAllNames();

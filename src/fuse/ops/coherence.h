@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -47,6 +48,16 @@ class Coherence {
   // An open or a lock is about to be granted.
   void BeforeGrant(const std::shared_ptr<Inode>& inode);
 
+  // --- The root's attributes: the transport's thread, save RootAttributes
+  // ----------------------------------------------------------------------------------------
+
+  // The kernel may not keep them: it asks for them at the begin of every path, and so a program is seen before it destroys its
+  // environment (rule I2 b). The mount keeps them instead.
+  std::optional<Attr> RootAttributes() const;
+  void KeepRootAttributes(NoticeMark since, const protocol::AttrReply& reply);
+  // This mount itself changed names or attributes, of whatever file: nobody tells it.
+  void ForgetRootAttributes();
+
   // --- Any thread
   // ---------------------------------------------------------------------------------------------------
 
@@ -60,6 +71,12 @@ class Coherence {
   static constexpr std::size_t kRemembered =
       1024;  // notices; what was asked for before them all counts as told of
 
+  struct RootAttr {
+    Attr attr;
+    Instant until{};
+  };
+
+  bool IsRoot(std::uint64_t ino) const;
   bool ToldSince(NoticeMark since, std::uint64_t ino) const;
   void Note(std::uint64_t ino);
   void ForgetAttributes(const std::shared_ptr<Inode>& inode);
@@ -78,6 +95,9 @@ class Coherence {
   std::atomic<std::uint64_t> distrusted_{0};  // marks up to here are worth nothing
   std::array<std::uint64_t, kRemembered>
       recent_{};  // inodes, by number of the notice; the transport's thread
+
+  mutable std::mutex root_mutex_;
+  std::optional<RootAttr> root_;
 
   // One thread at a time for each directory: the kernel may make it wait.
   std::mutex names_mutex_;

@@ -19,9 +19,17 @@ void Getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
   }
   mount.WithCaller(std::move(reply), Purpose::kLook,
                    [&mount, inode](KernelReply to, protocol::Caller caller) {
+                     const bool is_root = inode == mount.inodes.Root();
+                     if (const auto kept = is_root ? mount.coherence.RootAttributes() : std::nullopt) {
+                       to.Attributes(ToStat(*kept), 0);
+                       return;
+                     }
                      mount.Call<Operation::kGetattr>(
                          std::move(to), WaitKind::kPlain, {inode->File(), std::move(caller)},
-                         [&mount](KernelReply last, client::Answer<Operation::kGetattr>&& answer) {
+                         [&mount, is_root](KernelReply last, client::Answer<Operation::kGetattr>&& answer) {
+                           if (is_root && answer.reply) {
+                             mount.coherence.KeepRootAttributes(last.Since(), *answer.reply);
+                           }
                            mount.ReplyAttributes(std::move(last), answer.reply);
                          });
                    });

@@ -53,6 +53,25 @@ struct Who : protocol::Caller {
   std::shared_ptr<MemberRequests::Ticket> ticket;  // of a member; kept until the request's fate is known
 };
 
+constexpr bool ChangesNamesOrAttributes(Operation operation) {
+  switch (operation) {
+    case Operation::kSetattr:
+    case Operation::kSymlink:
+    case Operation::kMakeNode:
+    case Operation::kMakeDirectory:
+    case Operation::kUnlink:
+    case Operation::kRemoveDirectory:
+    case Operation::kRename:
+    case Operation::kLink:
+    case Operation::kSetxattr:
+    case Operation::kRemovexattr:
+    case Operation::kCreate:
+      return true;
+    default:
+      return false;
+  }
+}
+
 class Mount {
  public:
   Mount(const MountOptions& options, const Clock& clock, const ProcReader& proc, client::Session& session,
@@ -112,6 +131,7 @@ class Mount {
         [this, token, reply = std::move(reply),
          then = std::move(then)](client::Answer<kOp>&& answer) mutable {
           pending.Remove(token);
+          if constexpr (ChangesNamesOrAttributes(kOp)) coherence.ForgetRootAttributes();
           then(std::move(reply), std::move(answer));
         },
         std::move(call_options));

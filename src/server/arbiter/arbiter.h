@@ -63,6 +63,9 @@ class Arbiter {
   // The owner's own first lock in the range: what F_OFD_GETLK with F_UNLCK asks for.
   std::optional<Lock> GetOwnLock(const LockWish& wish) const;
 
+  // A close of the handle is on its way, and to be waited for until then (rule O5); the past if none is.
+  Instant ClosingUntil(HandleId handle) const;
+
   // By hand (rules T8, T12): 0, ENOENT, or EBUSY while the incarnation is bound (rule T3).
   int Forget(const Guid& guid);
   std::optional<InstanceRecord> RecordOf(const Guid& guid) const;  // none if it is not known

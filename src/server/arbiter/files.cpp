@@ -22,6 +22,11 @@ Instant Arbiter::ClosingUntil(const Handle& handle) const {
   return handle.flushed == Instant{} ? Instant{} : handle.flushed + kGrace;
 }
 
+Instant Arbiter::ClosingUntil(HandleId id) const {
+  const auto at = handles_.find(id);
+  return at == handles_.end() ? Instant{} : ClosingUntil(at->second);
+}
+
 // A conflict with that handle: wait for its end, or end its session if that is silent and somebody else's (rule S2).
 Arbiter::Verdict Arbiter::InTheWay(const Handle& handle, const Requester& who) const {
   const SessionState state = sessions_.at(handle.session).state;

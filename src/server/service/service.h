@@ -44,6 +44,7 @@ class Service final : public FrameHandler {
   Coordinator& coordinator() { return coordinator_; }
   NameLocks& name_locks() { return name_locks_; }
   Watches& watches() { return watches_; }
+  Timers& timers() { return timers_; }
   const ServiceOptions& options() const { return options_; }
   const Clock& clock() const { return clock_; }
 

@@ -17,6 +17,30 @@ LockType TypeOf(protocol::LockMode mode) {
   return mode == protocol::LockMode::kWrite ? LockType::kWrite : LockType::kRead;
 }
 
+// Who asks what lock is in the way meets no lock of a handle that is being closed (rule O5).
+void TellLock(Service& service, const std::shared_ptr<Call>& call, const LockWish& asked, bool own) {
+  constexpr Duration kAskAgain = std::chrono::milliseconds(2);
+  Instant closing_until{};
+  const auto held = service.coordinator().WithArbiter([&](Arbiter& arbiter) {
+    auto lock = own ? arbiter.GetOwnLock(asked) : arbiter.GetLock(asked);
+    if (lock && !own) closing_until = arbiter.ClosingUntil(lock->handle);
+    return lock;
+  });
+  const Instant now = service.clock().Now();
+  if (closing_until > now) {
+    service.timers().At(now + kAskAgain, [&service, call, asked, own] { TellLock(service, call, asked, own); });
+    return;
+  }
+  protocol::GetlkReply reply;
+  if (held) {
+    reply.mode = held->type == LockType::kWrite ? protocol::LockMode::kWrite : protocol::LockMode::kRead;
+    reply.start = held->range.start;
+    reply.last = held->range.last;
+    reply.pid = held->pid;
+  }
+  call->Answer(reply);
+}
+
 }  // namespace
 
 void Lock(Service& service, Call call, const protocol::LockRequest& wish, std::span<const std::byte>) {
@@ -59,16 +83,7 @@ void Getlk(Service& service, Call call, const protocol::GetlkRequest& wish, std:
   const LockWish asked{RequestId{}, wish.handle, LockKind::kRecord, TypeOf(wish.mode), wish.owner,
                        {wish.start, wish.last}, false, 0};
   const bool own = wish.mode == protocol::LockMode::kUnlock;
-  const auto held = service.coordinator().WithArbiter(
-      [&](Arbiter& arbiter) { return own ? arbiter.GetOwnLock(asked) : arbiter.GetLock(asked); });
-  protocol::GetlkReply reply;
-  if (held) {
-    reply.mode = held->type == LockType::kWrite ? protocol::LockMode::kWrite : protocol::LockMode::kRead;
-    reply.start = held->range.start;
-    reply.last = held->range.last;
-    reply.pid = held->pid;
-  }
-  call.Answer(reply);
+  TellLock(service, std::make_shared<Call>(std::move(call)), asked, own);
 }
 
 }  // namespace baton::server::ops
