@@ -71,7 +71,8 @@ struct HelloReply {
   FileRef root;
   std::uint64_t root_ino = 0;
   std::vector<Fence> fences;      // all that was fenced away from this node in this boot
-  BATON_FIELDS(version, features, session, secret, resumed, slots, lease, root, root_ino, fences)
+  std::vector<std::string> stale_locks;  // NamePatterns: LOOKUPs of such names carry the caller's instance (rule X1)
+  BATON_FIELDS(version, features, session, secret, resumed, slots, lease, root, root_ino, fences, stale_locks)
 };
 
 // Notice to every session of the node; repeated in HelloReply until acknowledged.

@@ -97,7 +97,8 @@ int Serve(const Config& config, const sigset_t& stop_signals) {
 #endif
   Coordinator coordinator(config.Arbiter(), *records, *last_epoch, **state, events, **pool, **pool, clock,
                           kCheckInvariants);
-  Service service({config.lease, config.claim, config.squash_root, config.forget_after}, **store, coordinator, **pool, clock);
+  Service service({config.lease, config.claim, config.squash_root, config.forget_after,
+                   NamePatterns(config.stale_locks)}, **store, coordinator, **pool, clock);
   ServerConfig net;
   net.listen = ToString(config.listen);
   net.max_connections = config.max_connections;

@@ -150,6 +150,9 @@ bool Scenario::RunFile(const std::string& command, Words& words) {
     Step(CloseHandle{Handle(words.Next("handle"))});
   } else if (command == "would-fence") {
     Say(arbiter_->WouldFence(Who(words)) ? "yes" : "no");
+  } else if (command == "would-outlive") {
+    const Epoch creator{Number(words.Next("epoch"))};
+    Say(arbiter_->WouldOutlive(Who(words), creator) ? "yes" : "no");
   } else if (command == "withdraw") {
     Step(Withdraw{RequestId{Number(words.Next("request").substr(1))}});
   } else {

@@ -23,6 +23,7 @@ void TellKernel(Mount& mount, const InodeTable::RetiredInode& retired) {
 
 void FenceKeeper::OnNewSession(const protocol::HelloReply& reply, client::Generation) {
   mount_->coherence.SetLease(reply.lease);
+  mount_->stale_locks.Set(NamePatterns(reply.stale_locks));
   if (!std::exchange(had_session_, true)) {
     mount_->inodes.SetRoot(reply.root, reply.root_ino);
   } else if (!(mount_->inodes.Root()->File() == reply.root)) {

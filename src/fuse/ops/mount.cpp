@@ -6,6 +6,17 @@
 #include "fuse/ops/convert.h"
 
 namespace baton {
+namespace {
+
+protocol::Member MemberOf(const Membership& member) {
+  return {.guid = member.guid,
+          .version = member.version,
+          .epoch = member.epoch,
+          .owner_uid = member.owner_uid,
+          .may_take_over = member.may_take_over};
+}
+
+}  // namespace
 
 Mount::Mount(const MountOptions& mount_options, const Clock& boot_clock, const ProcReader& proc_reader,
              client::Session& client_session, IdentityResolver& resolver, InodeTable& inode_table,
@@ -53,6 +64,15 @@ Who Mount::Looker(const KernelReply& reply) const {
   return caller;
 }
 
+Who Mount::LookerAs(const KernelReply& reply, const Resolution& resolution) const {
+  Who caller = Looker(reply);
+  if (resolution.kind != Resolution::Kind::kInstance) return caller;
+  caller.pid = resolution.pid;
+  caller.program = resolution.program;
+  caller.member = MemberOf(resolution.member);
+  return caller;
+}
+
 int Mount::Identify(Purpose purpose, const Resolution& resolution, Who& caller) {
   using Kind = Resolution::Kind;
   const bool writes = purpose == Purpose::kOpenWrite || purpose == Purpose::kChange;
@@ -63,12 +83,7 @@ int Mount::Identify(Purpose purpose, const Resolution& resolution, Who& caller) 
     case Kind::kAnonymous:
       return 0;
     case Kind::kInstance: {
-      const Membership& member = resolution.member;
-      caller.member = protocol::Member{.guid = member.guid,
-                                       .version = member.version,
-                                       .epoch = member.epoch,
-                                       .owner_uid = member.owner_uid,
-                                       .may_take_over = member.may_take_over};
+      caller.member = MemberOf(resolution.member);
       if (purpose == Purpose::kOpenWrite) {
         caller.ancestors = ancestors.Of({resolution.pid, resolution.start});
       }
@@ -121,6 +136,10 @@ void Mount::WaitForFences() {
   fences_done_.wait(lock, [this] { return fences_under_way_ == 0; });
 }
 
+double Mount::NameTimeout(NoticeMark since, const Inode& parent, std::string_view name) const {
+  return stale_locks.Match(name) ? 0 : coherence.EntryTimeout(since, parent.Number());
+}
+
 std::shared_ptr<Inode> Mount::FillEntry(const protocol::NodeReply& node, const std::shared_ptr<Inode>& parent,
                                         std::string_view name, NoticeMark since, fuse_entry_param& entry) {
   auto inode = inodes.Remember(node.file, node.attr, parent, name);
@@ -128,7 +147,7 @@ std::shared_ptr<Inode> Mount::FillEntry(const protocol::NodeReply& node, const s
   entry.ino = inodes.NumberFor(*inode);
   entry.attr = ToStat(node.attr);
   entry.attr_timeout = coherence.AttrTimeout(since, node.attr, node.watched);
-  entry.entry_timeout = coherence.EntryTimeout(since, parent->Number());
+  entry.entry_timeout = NameTimeout(since, *parent, name);
   return inode;
 }
 
@@ -140,7 +159,7 @@ void Mount::ReplyEntry(KernelReply reply, const Result<protocol::NodeReply>& nod
   }
   fuse_entry_param entry{};
   if (node->file.Empty()) {
-    entry.entry_timeout = coherence.EntryTimeout(reply.Since(), parent->Number());
+    entry.entry_timeout = NameTimeout(reply.Since(), *parent, name);
     reply.Entry(entry);
     return;
   }

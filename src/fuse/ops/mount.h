@@ -31,6 +31,7 @@
 #include "fuse/ops/pending.h"
 #include "fuse/ops/refusal_log.h"
 #include "fuse/ops/repeated_opens.h"
+#include "fuse/ops/stale_locks.h"
 #include "protocol/operations.h"
 
 namespace baton {
@@ -39,7 +40,9 @@ using protocol::Operation;
 
 // What a request means to do, for the identity it needs.
 enum class Purpose {
-  kLook,  // reads names or attributes: no instance needed (rule T10)
+  kLook,    // reads names or attributes: no instance needed (rule T10)
+  kLookAs,  // as above, but the answer depends on the instance (rule X1); whoever has none that counts looks
+            // as anybody
   kOpenRead,
   kOpenWrite,
   kChange,  // names, attributes, content by name
@@ -92,6 +95,11 @@ class Mount {
         Who caller = Looker(reply);
         return then(std::move(reply), std::move(caller));
       }
+    } else if (purpose == Purpose::kLookAs) {
+      if (const auto resolution = identity.TryResolve(tid)) {
+        Who caller = LookerAs(reply, *resolution);
+        return then(std::move(reply), std::move(caller));
+      }
     } else if (!FencesUnderWay()) {
       Judged judged{.ticket = member_requests.Begin(), .generation = session.CurrentGeneration()};
       if (auto resolution = identity.TryResolve(tid)) {
@@ -106,12 +114,18 @@ class Mount {
         Who caller = Looker(reply);
         return then(std::move(reply), std::move(caller));
       }
+      if (purpose == Purpose::kLookAs) {
+        Who caller = LookerAs(reply, identity.Resolve(tid));
+        return then(std::move(reply), std::move(caller));
+      }
       Admit(std::move(reply), purpose, JudgeSlowly(tid), then);
     });
   }
 
   // For requests on a handle, which knows whose it is (rule I7).
   Who Looker(const KernelReply& reply) const;
+  // With the instance, if it has one that is not fenced; its request takes nothing over and pins nothing.
+  Who LookerAs(const KernelReply& reply, const Resolution& resolution) const;
 
   // --- Calls
   // --------------------------------------------------------------------------------------------------------
@@ -167,6 +181,8 @@ class Mount {
   // that is answered.
   std::shared_ptr<Inode> FillEntry(const protocol::NodeReply& node, const std::shared_ptr<Inode>& parent,
                                    std::string_view name, NoticeMark since, fuse_entry_param& entry);
+  // How long the kernel may believe the name, or its absence.
+  double NameTimeout(NoticeMark since, const Inode& parent, std::string_view name) const;
   // The answer of GETATTR, SETATTR.
   void ReplyAttributes(KernelReply reply, const Result<protocol::AttrReply>& answer);
   // The answer of LOOKUP, MKDIR, MKNOD, SYMLINK, LINK.
@@ -188,6 +204,7 @@ class Mount {
   RepeatedOpens repeated_opens;
   AncestorCache ancestors;
   Pending pending;
+  StaleLocks stale_locks;
   Coherence coherence;
   Housekeeping housekeeping;
   RefusalLog refusals;

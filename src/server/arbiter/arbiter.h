@@ -44,6 +44,9 @@ class Arbiter {
   // True if granting this requester a change would fence an incarnation, so that everything else must be checked before
   // (rule T2).
   bool WouldFence(const Requester& who) const;
+  // True if the requester is, or by a granted change would become, a later incarnation of its instance than `creator`, and that
+  // one has ended or would end thereby (rule X1). While it cannot be told yet, true.
+  bool WouldOutlive(const Requester& who, Epoch creator) const;
   // The session is on its way out, or gone: it is not to be resumed.
   bool IsEnding(SessionId id) const { return FindSession(id) == nullptr; }
   // What was fenced away from a node in this boot (rule T7), for a new or resumed session of it.

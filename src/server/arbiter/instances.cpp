@@ -137,6 +137,17 @@ bool Arbiter::WouldFence(const Requester& who) const {
   return instance != nullptr && !instance->lives.empty();
 }
 
+bool Arbiter::WouldOutlive(const Requester& who, Epoch creator) const {
+  if (!who.instance || Raw(creator) > last_epoch_) return false;
+  const Verdict verdict = JudgeMembership(who);
+  if (verdict.kind == Verdict::kRefuse) return false;
+  const Instance* instance = FindInstance(who.instance->guid);
+  const Life* old = instance == nullptr ? nullptr : LifeOf(*instance, creator);
+  const std::string& node = sessions_.at(who.session).node;
+  if (verdict.kind == Verdict::kGrant) return old == nullptr && creator < LifeOn(*instance, node)->epoch;
+  return old == nullptr || old->fencing || options_.scope == ReclaimScope::kInstance || old->node == node;
+}
+
 std::pair<GateId, Epoch> Arbiter::Enlist(const Requester& who) {
   Session& session = sessions_.at(who.session);
   if (!who.instance) return {session.anonymous_gate, Epoch{}};

@@ -34,6 +34,19 @@ tl::unexpected<ConfigExit> Mistake(const std::string& text) {
   return tl::unexpected(ConfigExit{2, fmt::format("batond: {}\n", text)});
 }
 
+tl::expected<std::string, std::string> TextOfList(const toml::value& value) {
+  std::string text;
+  const auto add = [&text](const toml::value& element) {
+    if (!element.is_string()) return false;
+    text += element.as_string().str;
+    text += '\0';
+    return true;
+  };
+  const bool is_list = value.is_array() ? std::ranges::all_of(value.as_array(), add) : add(value);
+  if (!is_list) return tl::unexpected(std::string(" must be a text in quotes, or a list of such"));
+  return text;
+}
+
 // The value as the text that the command line would have had.
 tl::expected<std::string, std::string> TextOf(const Setting& setting, const toml::value& value) {
   switch (setting.kind) {
@@ -46,6 +59,8 @@ tl::expected<std::string, std::string> TextOf(const Setting& setting, const toml
     case Setting::Kind::kText:
       if (value.is_string()) return value.as_string().str;
       return tl::unexpected(std::string(" must be a text in quotes"));
+    case Setting::Kind::kList:
+      return TextOfList(value);
   }
   return tl::unexpected(std::string(" has no type"));
 }
@@ -63,7 +78,9 @@ tl::expected<void, ConfigExit> ApplyFile(const std::string& file, Config& config
     const auto wrong = [&, line = value.location().line()](const std::string& why) {
       return Mistake(fmt::format("{}:{}: \"{}\"{}", file, line, key, why));
     };
-    const Setting* setting = FindSetting(key);
+    std::string name = key;  // both spellings are usual in TOML
+    std::ranges::replace(name, '_', '-');
+    const Setting* setting = FindSetting(name);
     if (setting == nullptr) return wrong(" is no setting of batond; batond --help names them");
     const auto text = TextOf(*setting, value);
     if (!text) return wrong(text.error());
@@ -86,6 +103,15 @@ tl::expected<CommandLine, ConfigExit> ParseCommandLine(int argc, const char* con
   for (const Setting& setting : AllSettings()) {
     const std::string name = fmt::format("--{}", setting.name);
     const auto take = [&line, &setting](const std::string& value) { line.given[setting.name] = value; };
+    if (setting.kind == Setting::Kind::kList) {
+      const auto take_all = [&line, &setting](const std::vector<std::string>& values) {
+        for (const std::string& value : values) line.given[setting.name] += value + '\0';
+      };
+      app.add_option_function<std::vector<std::string>>(name, take_all, setting.help)
+          ->type_name(setting.value)
+          ->allow_extra_args(false);
+      continue;
+    }
     if (setting.kind == Setting::Kind::kFlag) {
       app.add_flag_callback(
           name, [take] { take("true"); }, setting.help);

@@ -1,6 +1,6 @@
 // Config: what batond was told, from its command line and its TOML file; the command line wins. A value.
 // Reading it touches nothing but the files that are named. Rules O2 (claim), T5 (scope), T9 (reservation),
-// T11 (flapping), T12 (forget-after), A1, A2.
+// T11 (flapping), T12 (forget-after), X1 (stale-locks), A1, A2.
 #pragma once
 
 #include <spdlog/common.h>
@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "base/clock.h"
 #include "server/arbiter/types.h"
@@ -34,7 +35,8 @@ struct Config {
   bool read_only = false;
   bool insecure = false;
   bool strict = false;
-  std::uint32_t flap_limit = 3;  // 0: no limit
+  std::vector<std::string> stale_locks;  // rule X1
+  std::uint32_t flap_limit = 3;          // 0: no limit
   Duration flap_window = std::chrono::seconds(60);
   Duration forget_after = std::chrono::hours(24 * 30);  // rule T12
   spdlog::level::level_enum log_level = spdlog::level::info;

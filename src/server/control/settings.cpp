@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "base/duration.h"
+#include "base/name_patterns.h"
+#include "base/text.h"
 
 namespace baton {
 namespace {
@@ -65,6 +67,18 @@ std::string ReadPath(Text text, std::filesystem::path& to) {
   if (text.empty()) return "the path is empty";
   to = text;
   return {};
+}
+
+std::string ReadPatterns(Text text, std::vector<std::string>& to) {
+  to.clear();
+  for (; !text.empty(); text.remove_prefix(text.find('\0') + 1)) {
+    to.emplace_back(text.substr(0, text.find('\0')));
+    if (std::string why = NamePatterns::Check(to.back()); !why.empty()) {
+      return fmt::format("\"{}\": {}", Printable(to.back()), why);
+    }
+  }
+  return to.size() <= NamePatterns::kMost ? std::string()
+                                          : fmt::format("more than {} patterns", NamePatterns::kMost);
 }
 
 std::string ReadListen(Text text, ListenAddress& to) {
@@ -149,6 +163,11 @@ constexpr Setting kSettings[] = {
      [](Text text, Config& config) {
        return ReadDuration(text, std::chrono::hours(1), 3650 * kDay, config.forget_after);
      }},
+    {"stale-locks", Kind::kList, "PATTERN",
+     "names of lock files that an instance's new incarnation may create with O_EXCL although an earlier one "
+     "left them behind; "
+     "fnmatch(3) on the last component, may be repeated (default: none)",
+     [](Text text, Config& config) { return ReadPatterns(text, config.stale_locks); }},
     {"squash-root", Kind::kFlag, "", "root of a node is nobody here",
      [](Text text, Config& config) { return ReadFlag(text, config.squash_root); }},
     {"read-only", Kind::kFlag, "", "refuse every change",

@@ -10,13 +10,14 @@
 namespace baton {
 
 struct Setting {
-  enum class Kind : std::uint8_t { kText, kNumber, kFlag };
+  enum class Kind : std::uint8_t { kText, kNumber, kFlag, kList };  // kList: may be given several times
 
   const char* name;  // as in --name, and as the key
   Kind kind;
   const char* value;  // what --help calls its value
   const char* help;
-  // Writes it into the config. Answers what is wrong with the value; empty: nothing.
+  // Writes it into the config; of a list all values, each ended by a zero byte. Answers what is wrong with
+  // the value; empty: nothing.
   std::string (*apply)(std::string_view text, Config& config);
 };
 

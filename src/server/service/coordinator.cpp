@@ -425,6 +425,12 @@ bool Coordinator::WouldFence(const Requester& who) {
   return arbiter_.WouldFence(who);
 }
 
+bool Coordinator::WouldOutlive(const Requester& who, Epoch creator) {
+  if (!who.instance) return false;
+  const std::lock_guard lock(mutex_);
+  return arbiter_.WouldOutlive(who, creator);
+}
+
 int Coordinator::BeginSession(const std::shared_ptr<Session>& session, const SessionBegins& event,
                               const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome) {
   std::vector<Ready> ready;

@@ -71,6 +71,7 @@ class Coordinator {
   void WithStateStore(const std::function<void(StateStore&)>& work);
 
   bool WouldFence(const Requester& who);
+  bool WouldOutlive(const Requester& who, Epoch creator);
 
   // Its lease ended: tells the arbiter, unless it was heard meanwhile (rule S2).
   void FallSilent(const std::shared_ptr<Session>& session, Duration lease);

@@ -199,6 +199,7 @@ void Service::Welcome(const std::shared_ptr<Session>& session, const std::shared
   const store::Node root = store_.Root();
   reply.root = root.ref;
   reply.root_ino = root.key.ino;
+  reply.stale_locks = options_.stale_locks.All();
   // The rest follows as notices, before any answer: a frame has a bound, the fences of a long boot have not.
   constexpr std::size_t kMostInReply = 1024;
   std::vector<protocol::FencedNotice> rest;
@@ -248,11 +249,11 @@ void Service::ForgetRecords() {
   if (!ending_) forget_ = timers_.At(clock_.Now() + std::chrono::hours(1), [this] { ForgetRecords(); });
 }
 
-Result<Requester> Service::RequesterFor(const Call& call, const protocol::Caller& caller,
+Result<Requester> Service::RequesterFor(const Session& session, const protocol::Caller& caller,
                                         const store::DirectoryPolicy& policy) const {
   const auto squashed = [this](std::uint32_t uid) { return options_.squash_root && uid == 0 ? kNobody : uid; };
   Requester who;
-  who.session = call.session()->id();
+  who.session = session.id();
   who.uid = squashed(caller.uid);
   who.pid = caller.pid;
   // Kept with every open: a peer that lies must not fill the memory (rule A4).
@@ -267,7 +268,7 @@ Result<Requester> Service::RequesterFor(const Call& call, const protocol::Caller
   }
   if (policy.malformed_instance) {
     log::Warn("pid {} ({}) on node {}: the directory's user.app_instance_id is no GUID", caller.pid, caller.program,
-              call.session()->node());
+              session.node());
     return Fail(EINVAL);
   }
   if (policy.instance) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/name_patterns.h"
 #include "protocol/operations.h"
 #include "server/service/connection.h"
 #include "server/service/executor.h"
@@ -24,6 +25,7 @@ struct ServiceOptions {
   ClaimMode claim = ClaimMode::kWrite;
   bool squash_root = false;
   Duration forget_after = std::chrono::hours(24 * 30);  // rule T12
+  NamePatterns stale_locks;                             // rule X1
 };
 
 class Service final : public FrameHandler {
@@ -54,8 +56,12 @@ class Service final : public FrameHandler {
 
   // Who asks, the id by policy included (rule I2 d). EACCES: an unidentified caller without one (I5); EINVAL: the policy's
   // id does not parse (I4).
-  Result<Requester> RequesterFor(const Call& call, const protocol::Caller& caller,
+  Result<Requester> RequesterFor(const Session& session, const protocol::Caller& caller,
                                  const store::DirectoryPolicy& policy) const;
+  Result<Requester> RequesterFor(const Call& call, const protocol::Caller& caller,
+                                 const store::DirectoryPolicy& policy) const {
+    return RequesterFor(*call.session(), caller, policy);
+  }
   ClaimMode ClaimModeFor(const store::DirectoryPolicy& policy) const;
 
   // Data was changed, and nobody has been told of it yet: readers find out at their next open or lock (rule C1), whoever

@@ -114,7 +114,7 @@ class BackingStore {
   // The names, each with its zero byte.
   virtual Result<std::string> ListXattr(const Credentials& who, const FileRef& file) = 0;
   // user.app_instance_id and user.baton.* may be changed by the file's owner or root only (EPERM), and must
-  // be well formed (EINVAL), so that a policy means what its owner said.
+  // be well formed (EINVAL), so that a policy means what its owner said. kCreatorXattr is not there for any caller.
   virtual Result<void> SetXattr(const Credentials& who, const FileRef& file, const std::string& name,
                                 std::string_view value, int flags) = 0;
   virtual Result<void> RemoveXattr(const Credentials& who, const FileRef& file, const std::string& name) = 0;
@@ -125,6 +125,13 @@ class BackingStore {
   // Always as with O_EXCL: EEXIST if the name is there.
   virtual Result<CreatedFile> Create(const Credentials& who, const FileRef& directory, std::string_view name,
                                      int flags, std::uint32_t mode) = 0;
+  // Creates as above, and keeps with the file durably who did, if its file system can (if not, the file has no creator). With
+  // `replace`: in the place of the file that has the name now, in one step; ENOENT if there is none.
+  virtual Result<CreatedFile> CreateBy(const Credentials& who, const FileRef& directory, std::string_view name, int flags,
+                                       std::uint32_t mode, const Creator& creator, bool replace) = 0;
+  // None: not kept, or not by CreateBy. Asked, and forgotten, with the server's own rights.
+  virtual Result<std::optional<Creator>> CreatorOf(const FileRef& file) = 0;
+  virtual Result<void> ForgetCreator(const FileRef& file) = 0;
 
   // Probes (rule T2): the errno that the call of the same name would give now, without doing it. What only
   // the attempt can tell (disk full, quota, link count limits) they do not see.

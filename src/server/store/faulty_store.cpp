@@ -170,6 +170,21 @@ class FaultyStore final : public BackingStore {
     if (created) created->file = Wrap(std::move(created->file));
     return created;
   }
+  Result<CreatedFile> CreateBy(const Credentials& who, const FileRef& directory, std::string_view name,
+                               int flags, std::uint32_t mode, const Creator& creator, bool replace) override {
+    if (auto pass = faults_->Pass(StoreOperation::kCreate); !pass) return tl::unexpected(pass.error());
+    auto created = inner_->CreateBy(who, directory, name, flags, mode, creator, replace);
+    if (created) created->file = Wrap(std::move(created->file));
+    return created;
+  }
+  Result<std::optional<Creator>> CreatorOf(const FileRef& file) override {
+    if (auto pass = faults_->Pass(StoreOperation::kGetXattr); !pass) return tl::unexpected(pass.error());
+    return inner_->CreatorOf(file);
+  }
+  Result<void> ForgetCreator(const FileRef& file) override {
+    if (auto pass = faults_->Pass(StoreOperation::kRemoveXattr); !pass) return tl::unexpected(pass.error());
+    return inner_->ForgetCreator(file);
+  }
   Result<void> WouldCreate(const Credentials& who, const FileRef& directory, std::string_view name) override {
     if (auto pass = faults_->Pass(StoreOperation::kProbe); !pass) return tl::unexpected(pass.error());
     return inner_->WouldCreate(who, directory, name);

@@ -367,6 +367,7 @@ Result<void> PosixStore::WouldSetXattr(const Credentials& who, const FileRef& fi
 Result<void> PosixStore::WouldRemoveXattr(const Credentials& who, const FileRef& file,
                                           const std::string& name) {
   if (auto checked = CheckXattrName(name); !checked) return checked;
+  if (name == kCreatorXattr) return Fail(EPERM);
   const auto target = Reach(who, file, Purpose::kChange);
   if (!target) return tl::unexpected(target.error());
   if (auto writable = CheckWritable(); !writable) return writable;

@@ -74,6 +74,7 @@ Result<void> CheckXattr(const std::string& name, std::string_view value, int fla
   if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) != 0) return Fail(EINVAL);
   if (auto checked = CheckXattrName(name); !checked) return checked;
   if (value.size() > XATTR_SIZE_MAX) return Fail(E2BIG);
+  if (name == kCreatorXattr) return Fail(EPERM);
   return CheckPolicyValue(name, value);
 }
 
@@ -313,6 +314,7 @@ Result<StatFs> PosixStore::GetStatFs(const Credentials& who, const FileRef& file
 Result<std::string> PosixStore::GetXattr(const Credentials& who, const FileRef& file,
                                          const std::string& name) {
   if (auto checked = CheckXattrName(name); !checked) return tl::unexpected(checked.error());
+  if (name == kCreatorXattr) return Fail(ENODATA);
   const auto target = Reach(who, file, Purpose::kLook);
   if (!target) return tl::unexpected(target.error());
   const std::string path = Export::ProcPath(target->file.fd);
@@ -334,6 +336,12 @@ Result<std::string> PosixStore::ListXattr(const Credentials& who, const FileRef&
   const ssize_t size = ::listxattr(Export::ProcPath(target->file.fd).c_str(), names.data(), names.size());
   if (size < 0) return FailErrno();
   names.resize(static_cast<std::size_t>(size));
+  const std::string hidden = std::string(kCreatorXattr) + '\0';
+  for (std::size_t at = 0; at < names.size(); at = names.find('\0', at) + 1) {
+    if (names.compare(at, hidden.size(), hidden) != 0) continue;
+    names.erase(at, hidden.size());
+    break;
+  }
   return names;
 }
 
@@ -352,6 +360,7 @@ Result<void> PosixStore::SetXattr(const Credentials& who, const FileRef& file, c
 
 Result<void> PosixStore::RemoveXattr(const Credentials& who, const FileRef& file, const std::string& name) {
   if (auto checked = CheckXattrName(name); !checked) return checked;
+  if (name == kCreatorXattr) return Fail(EPERM);
   const auto target = Reach(who, file, Purpose::kChange);
   if (!target) return tl::unexpected(target.error());
   if (auto owner = CheckPolicyOwner(name, target->file.fd, target->who); !owner) return owner;
@@ -393,19 +402,23 @@ Result<CreatedFile> PosixStore::Create(const Credentials& who, const FileRef& di
                                        std::string_view name, int flags, std::uint32_t mode) {
   const auto place = Enter(who, directory, name, NameUse::kCreate);
   if (!place) return tl::unexpected(place.error());
+  return CreateAt(*place, flags, mode);
+}
+
+Result<CreatedFile> PosixStore::CreateAt(const Place& place, int flags, std::uint32_t mode) {
   open_how how{};
   how.flags =
       static_cast<std::uint64_t>((flags & kOpenFlags & ~O_TRUNC) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC);
   how.mode = mode & 07777;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  const ThreadUmask umask(place->who.umask);
+  const ThreadUmask umask(place.who.umask);
   UniqueFd fd(
-      static_cast<int>(::syscall(SYS_openat2, place->directory.fd, place->name.c_str(), &how, sizeof how)));
+      static_cast<int>(::syscall(SYS_openat2, place.directory.fd, place.name.c_str(), &how, sizeof how)));
   if (!fd) return FailErrno();
   auto node = export_->Identify(fd.Get());
   if (!node) return tl::unexpected(node.error());
-  export_->Names().Remember(node->key, false, place->directory.key, place->name);
-  auto file = std::make_shared<PosixFile>(*export_, *node, std::move(fd), place->who);
+  export_->Names().Remember(node->key, false, place.directory.key, place.name);
+  auto file = std::make_shared<PosixFile>(*export_, *node, std::move(fd), place.who);
   return CreatedFile{std::move(*node), std::move(file)};
 }
 

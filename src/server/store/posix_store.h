@@ -6,6 +6,7 @@
 // looked up again. Any thread. Outlives every StoreFile it gave out.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -60,6 +61,10 @@ class PosixStore final : public BackingStore {
   Result<std::shared_ptr<StoreFile>> Open(const Credentials& who, const FileRef& file, int flags) override;
   Result<CreatedFile> Create(const Credentials& who, const FileRef& directory, std::string_view name,
                              int flags, std::uint32_t mode) override;
+  Result<CreatedFile> CreateBy(const Credentials& who, const FileRef& directory, std::string_view name,
+                               int flags, std::uint32_t mode, const Creator& creator, bool replace) override;
+  Result<std::optional<Creator>> CreatorOf(const FileRef& file) override;
+  Result<void> ForgetCreator(const FileRef& file) override;
 
   Result<void> WouldCreate(const Credentials& who, const FileRef& directory, std::string_view name) override;
   Result<void> WouldMakeDirectory(const Credentials& who, const FileRef& directory,
@@ -105,6 +110,9 @@ class PosixStore final : public BackingStore {
   Result<Target> Reach(const Credentials& who, const FileRef& file, Purpose purpose);
   Result<Node> NodeAt(const Place& place);
   Result<Node> Made(const Place& place, int result);
+  Result<CreatedFile> CreateAt(const Place& place, int flags, std::uint32_t mode);
+  void Mark(const Node& node, const Creator& creator);
+  Result<CreatedFile> ReplaceAt(const Place& place, int flags, std::uint32_t mode, const Creator& creator);
   Result<bool> AddEntries(std::span<const std::byte> bytes, Listing& listing);
   std::optional<ListedEntry> List(const Listing& listing, DirEntry entry);
   void Renamed(const Result<Node>& node, const PathFd& from, const std::string& name, const PathFd& to,
@@ -129,6 +137,7 @@ class PosixStore final : public BackingStore {
 
   const std::unique_ptr<Export> export_;
   PolicyReader policies_;
+  std::atomic<bool> told_of_unmarked_{false};
 };
 
 // Of a call's arguments alone; shared by the calls and their probes.

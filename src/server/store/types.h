@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "base/file_key.h"
 #include "base/file_ref.h"
 #include "base/guid.h"
+#include "base/ids.h"
 
 namespace baton::store {
 
@@ -52,6 +54,16 @@ inline constexpr std::string_view kInstanceXattr = "user.app_instance_id";  // r
 inline constexpr std::string_view kBatonXattrs = "user.baton.";             // the prefix that is kept for us
 inline constexpr std::string_view kClaimXattr = "user.baton.claim";  // rule O2: write, exclusive or none
 inline constexpr std::string_view kTakeoverXattr = "user.baton.takeover";  // rule I2(d): any
+
+// Rule X1: who created a lock file, and under which name. The server's own: clients neither see nor change it.
+inline constexpr std::string_view kCreatorXattr = "user.baton.creator";
+
+struct Creator {
+  Guid guid{};
+  Epoch epoch{};
+  std::string name;  // a file that was renamed, as git does with index.lock, is no lock any more
+  friend bool operator==(const Creator&, const Creator&) = default;
+};
 
 enum class DirectoryClaim : std::uint8_t { kWrite, kExclusive, kNone };
 

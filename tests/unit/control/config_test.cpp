@@ -103,6 +103,8 @@ TEST_F(ConfigTest, TakesEachSettingFromTheCommandLineAndFromTheFile) {
       {"flap-limit", "0", "0", [](const Config& c) { return c.Arbiter().flap_limit == 0; }},
       {"flap-window", "2m", "\"2m\"", [](const Config& c) { return c.Arbiter().flap_window == 2min; }},
       {"max-connections", "7", "7", [](const Config& c) { return c.max_connections == 7; }},
+      {"stale-locks", "*.lock", "\"*.lock\"",
+       [](const Config& c) { return c.stale_locks == std::vector<std::string>{"*.lock"}; }},
       {"log-level", "warn", "\"warn\"", [](const Config& c) { return c.log_level == spdlog::level::warn; }},
   };
   for (const Row& row : rows) {
@@ -115,6 +117,23 @@ TEST_F(ConfigTest, TakesEachSettingFromTheCommandLineAndFromTheFile) {
     ASSERT_TRUE(by_file) << by_file.error().text;
     EXPECT_TRUE(row.holds(*by_file)) << row.name << " in the file";
   }
+}
+
+TEST_F(ConfigTest, TakesSeveralPatternsOfStaleLocks) {
+  const auto by_line = ReadWith({"--stale-locks", "*.lock", "--stale-locks", "LOCK"});
+  ASSERT_TRUE(by_line) << by_line.error().text;
+  EXPECT_THAT(by_line->stale_locks, testing::ElementsAre("*.lock", "LOCK"));
+  const auto file = File("stale_locks = [\"a\", \"b\"]\n");
+  const auto by_file = ReadWith({"--config", file});
+  ASSERT_TRUE(by_file) << by_file.error().text;
+  EXPECT_THAT(by_file->stale_locks, testing::ElementsAre("a", "b"));
+  EXPECT_THAT(ReadWith({"--config", file, "--stale-locks", "c"})->stale_locks, testing::ElementsAre("c"));
+  for (const char* wrong : {"", "a/b"}) {
+    const auto refused = ReadWith({"--stale-locks", wrong});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().text, AllOf(HasSubstr("--stale-locks"), HasSubstr("pattern")));
+  }
+  EXPECT_THAT(MistakeIn("stale-locks = [1]\n"), HasSubstr("must be a text in quotes, or a list of such"));
 }
 
 TEST_F(ConfigTest, TheFileAloneIsEnoughAndTheCommandLineCountsMore) {

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "server/service/ops/operations.h"
+#include "server/service/ops/stale_locks.h"
 #include "server/service/service.h"
 
 namespace baton::server::ops {
@@ -18,8 +19,11 @@ void Lookup(Service& service, Call call, const protocol::LookupRequest& wish, st
   }
   const std::uint64_t before = watches.Now();
   auto node = store.Lookup(who, wish.directory, wish.name);
-  if (!node && node.error().value == ENOENT && keeps_names) return call.Answer(protocol::NodeReply());
+  // An absence that is not the same for everybody is never kept.
+  const bool may_hide = service.options().stale_locks.Match(wish.name);
+  if (!node && node.error().value == ENOENT && keeps_names && !may_hide) return call.Answer(protocol::NodeReply());
   if (!node) return call.Fail(node.error().value);
+  if (may_hide && StaleFor(service, *call.session(), wish.caller, wish.name, *node)) return call.Fail(ENOENT);
   watches.Watch(call.session(), node->key, Watches::What::kAttributes);
   bool watched = watches.UnchangedSince(before);
   if (!watched) {

@@ -8,6 +8,7 @@
 
 #include "server/service/ops/change.h"
 #include "server/service/ops/operations.h"
+#include "server/service/ops/stale_locks.h"
 
 namespace baton::server::ops {
 namespace {
@@ -22,6 +23,7 @@ struct Opening {
   int flags = 0;        // open(2)
   Duration claim_wait{};
   bool created = false; // by this very request: counts as an open for writing (rule O2)
+  bool adopts = false;  // a stale lock file, used as it is by whom it looks absent to: from now on like any other (rule X1)
 };
 
 bool Writes(const Opening& opening) {
@@ -51,6 +53,12 @@ void Granted(Service& service, Call& call, const Opening& opening, const std::sh
       return call.Fail(error);
     }
     service.NoteData(*file);
+  }
+  if (opening.adopts) {
+    if (const auto forgotten = service.store().ForgetCreator(opening.ref); !forgotten) {
+      service.coordinator().Tell(CloseHandle{file->id});
+      return call.Fail(forgotten.error().value);
+    }
   }
   for (const auto what : {Watches::What::kAttributes, Watches::What::kData}) {
     service.watches().Watch(call.session(), file->file->Key(), what);
@@ -127,8 +135,64 @@ void CreateExisting(Service& service, Call call, const protocol::CreateRequest& 
   if ((wish.flags & O_EXCL) != 0) return call.Fail(EEXIST);
   if (S_ISDIR(node.attr.mode)) return call.Fail(EISDIR);
   if (!S_ISREG(node.attr.mode)) return call.Fail(ESTALE);  // the kernel looks the name up again and goes its own way
+  const bool adopts = StaleFor(service, *call.session(), wish.caller, wish.name, node).has_value();
   OpenExisting(service, std::move(call),
-               {wish.caller, node.ref, static_cast<int>(wish.flags), wish.claim_wait, false});
+               {wish.caller, node.ref, static_cast<int>(wish.flags), wish.claim_wait, false, adopts});
+}
+
+Change ChangeFor(Service& service, const FileKey& directory, const protocol::CreateRequest& wish) {
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  Change change;
+  change.caller = wish.caller;
+  change.policy_of = wish.directory;
+  change.by_name = true;
+  change.directories = {directory, directory};
+  change.names = {{directory, wish.name}};
+  change.targets = [] { return std::vector<ChangeWish::Target>{}; };
+  change.probe = [&service, who, wish] { return service.store().WouldCreate(who, wish.directory, wish.name); };
+  return change;
+}
+
+void AskForCreated(Service& service, Call call, const protocol::CreateRequest& wish, store::CreatedFile made) {
+  const Opening opening{wish.caller, made.node.ref, static_cast<int>(wish.flags), wish.claim_wait, true};
+  AskForHandle(service, std::move(call), opening, std::move(made.file));
+}
+
+// With O_EXCL, by an instance, under a name of which its earlier incarnations leave files behind (rule X1). Both the look and the
+// act have the name kept still; what an earlier incarnation does meanwhile ends with its gate, before the act.
+void CreateLock(Service& service, Call call, const FileKey& directory, const protocol::CreateRequest& wish,
+                store::Creator creator) {
+  const Credentials who = Service::CredentialsOf(wish.caller, wish.umask);
+  const auto stale = [&service, wish, session = call.session()](const store::Node& node) {
+    return StaleFor(service, *session, wish.caller, wish.name, node);
+  };
+  Change change = ChangeFor(service, directory, wish);
+  change.targets = [&service, who, wish, stale]() -> Result<std::vector<ChangeWish::Target>> {
+    const auto node = service.store().Lookup(who, wish.directory, wish.name);
+    if (!node && node.error().value == ENOENT) return std::vector<ChangeWish::Target>{};
+    if (!node) return Fail(node.error().value);
+    if (!stale(*node)) return Fail(EEXIST);
+    return std::vector<ChangeWish::Target>{{node->key, Act::kNames}};
+  };
+  change.probe = [&service, who, wish] {
+    auto would = service.store().WouldCreate(who, wish.directory, wish.name);
+    if (!would && would.error().value == EEXIST) would = service.store().WouldUnlink(who, wish.directory, wish.name);
+    return would;
+  };
+  change.act = [&service, who, wish, stale, creator = std::move(creator)](Call& done, Epoch epoch) mutable {
+    creator.epoch = epoch;
+    const auto node = service.store().Lookup(who, wish.directory, wish.name);
+    if (!node && node.error().value != ENOENT) return done.Fail(node.error().value);
+    if (node) {
+      const auto old = stale(*node);
+      if (!old || old->epoch >= epoch) return done.Fail(EEXIST);
+    }
+    auto made = service.store().CreateBy(who, wish.directory, wish.name, static_cast<int>(wish.flags), wish.mode, creator,
+                                         node.has_value());
+    if (!made) return done.Fail(made.error().value);
+    AskForCreated(service, std::move(done), wish, std::move(*made));
+  };
+  RunChange(service, std::move(call), std::move(change));
 }
 
 }  // namespace
@@ -142,28 +206,23 @@ void Create(Service& service, Call call, const protocol::CreateRequest& wish, st
   auto& store = service.store();
   const auto key = store.KeyOf(wish.directory);
   if (!key) return call.Fail(key.error().value);
+  if ((wish.flags & O_EXCL) != 0) {
+    if (auto creator = CreatorFor(service, wish.caller, wish.name)) {
+      return CreateLock(service, std::move(call), *key, wish, std::move(*creator));
+    }
+  }
   const Credentials who = Service::CredentialsOf(wish.caller, wish.umask);
   if (const auto node = store.Lookup(who, wish.directory, wish.name)) {
     return CreateExisting(service, std::move(call), wish, *node);
   } else if (node.error().value != ENOENT) {
     return call.Fail(node.error().value);
   }
-  Change change;
-  change.caller = wish.caller;
-  change.policy_of = wish.directory;
-  change.by_name = true;
-  change.directories = {*key, *key};
-  change.names = {{*key, wish.name}};
-  change.targets = [] { return std::vector<ChangeWish::Target>{}; };
-  change.probe = [&store, who, wish] { return store.WouldCreate(who, wish.directory, wish.name); };
+  Change change = ChangeFor(service, *key, wish);
   change.act = [&service, who, wish](Call& done, Epoch) {
     constexpr int kTries = 16;  // somebody creates and removes the name all the time
     for (int tried = 0; tried < kTries; ++tried) {
       auto made = service.store().Create(who, wish.directory, wish.name, static_cast<int>(wish.flags), wish.mode);
-      if (made) {
-        const Opening opening{wish.caller, made->node.ref, static_cast<int>(wish.flags), wish.claim_wait, true};
-        return AskForHandle(service, std::move(done), opening, std::move(made->file));
-      }
+      if (made) return AskForCreated(service, std::move(done), wish, std::move(*made));
       if (made.error().value != EEXIST) return done.Fail(made.error().value);
       const auto node = service.store().Lookup(who, wish.directory, wish.name);
       if (node) return CreateExisting(service, std::move(done), wish, *node);
