@@ -230,8 +230,12 @@ Result<PathFd> Export::OpenParent(const PathFd& directory) {
 }
 
 Result<PathFd> Export::OpenDirectoryOf(const PathFd& file) {
-  if (file.is_directory) return OpenParent(file);
   ActAsPrivileged();
+  if (file.is_directory) {
+    auto parent = OpenParent(file);
+    // Not root, and its own user may not search it: its name leads there.
+    if (parent || parent.error().value != EACCES) return parent;
+  }
   for (const SeenName& seen : names_.NamesOf(file.key)) {
     const auto path = names_.PathOf(seen.directory);
     if (!path) continue;

@@ -124,7 +124,7 @@ Result<DirectoryPolicy> PolicyReader::OfDirectory(PathFd directory) {
   for (;;) {
     policy = Nearest(policy, OwnOf(directory.fd));
     if (directory.key == export_.RootNode().key) break;
-    auto parent = export_.OpenParent(directory);
+    auto parent = export_.OpenDirectoryOf(directory);
     if (!parent) return tl::unexpected(parent.error());
     directory = std::move(*parent);
   }

@@ -116,6 +116,16 @@ CONFORMANCE(TheNearestDirectoryWithAWordDecides) {
       << "moved away from a";
 }
 
+CONFORMANCE(ADirectoryThatItsOwnerMayNotSearchHasAPolicyToo) {
+  bench.PutDirectory("a");
+  auto& store = bench.Store();
+  ASSERT_OK(store.SetXattr(kMe, bench.At("a").ref, "user.app_instance_id", kGuidText, 0));
+  ASSERT_OK(store.MakeDirectory(kMe, bench.At("a").ref, "b", 0644));
+  const auto policy = store.PolicyOf(bench.At("a/b").ref);
+  ASSERT_OK(policy);
+  EXPECT_EQ(ParseGuid(kGuidText), policy->instance);
+}
+
 CONFORMANCE(AFileNobodyLookedUpHasItsDirectorysPolicyToo) {
   bench.PutDirectory("a");
   bench.Put("a/file", "");
