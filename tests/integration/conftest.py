@@ -1,6 +1,7 @@
 """Fixtures of the integration tests. Each test has a laboratory of its own; BATON_BIN names the programs' folder.
 
-Marks: `slow` (left out under sanitizers), `unsanitized` (measures time or memory, which a sanitizer changes).
+Marks: `slow` (left out under sanitizers), `unsanitized` (measures time or memory, which a sanitizer changes), `programs`
+(heavy: left to scripts/test-programs).
 """
 import os
 import pathlib
@@ -13,6 +14,7 @@ from lab import Lab
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: more than a few seconds; left out under sanitizers")
     config.addinivalue_line("markers", "unsanitized: measures what a sanitizer changes")
+    config.addinivalue_line("markers", "programs: heavy; left to scripts/test-programs")
     if os.geteuid() != 0:
         pytest.exit("the integration tests need root (namespaces, mounts)", 2)
 
