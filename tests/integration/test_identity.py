@@ -84,6 +84,16 @@ def test_destroyed_environment(scene, guid, held):
     assert is_member(program.fork())
 
 
+def test_destroyed_environment_after_entering(scene, guid, held):
+    """I2(b): entering the mount is enough to be seen, also where others did just before; redis does no more than that."""
+    program = scene.one.python(instance=guid, cwd="/")
+    looker = scene.one.python()
+    looker.stat(scene.lab.mount_point)
+    program.chdir(str(scene.lab.mount_point))
+    program.destroy_environment()
+    assert is_member(program)
+
+
 def test_destroyed_environment_of_a_child(scene, guid, held):
     """I2(b): where the area is overwritten the id is unknown, and the nearest living ancestor's counts."""
     parent = scene.one.python(instance=guid)
