@@ -63,8 +63,9 @@ class Inode : public std::enable_shared_from_this<Inode> {
   void SetRemoved(const Attr& last);
   std::optional<Attr> Removed() const;
 
-  // A record lock was asked for through this inode: a close must tell batond (rule L1).
-  void SetLocked() { locked_ = true; }
+  // A lock was asked for through this inode: a close must tell batond (rule L1), and what the kernel believes follows
+  // the locks (C1). True: it is the first.
+  bool SetLocked() { return !locked_.exchange(true); }
   bool WasLocked() const { return locked_; }
 
  private:

@@ -25,6 +25,8 @@ void Coherence::CheckKernel() {
 // -----------------------------------------------------------------------------------------------
 
 double Coherence::AttrTimeout(NoticeMark since, const Attr& attr, bool watched) const {
+  const auto inode = mount_.inodes.FindByNumber(attr.ino);
+  if (inode != nullptr && inode->WasLocked()) return 0;
   // Each change by this node, too, may take the set-id bits; the kernel is not told of its own.
   const bool has_set_id = S_ISREG(attr.mode) && (attr.mode & (S_ISUID | S_ISGID)) != 0;
   return watched && !has_set_id && !IsRoot(attr.ino) && !ToldSince(since, attr.ino) ? attr_timeout_ : 0;
@@ -84,6 +86,9 @@ void Coherence::Told(const protocol::FileChange& change) {
   if (change.kind == ChangeKind::kEverything) return TrustNothing();
   const auto inode = mount_.inodes.FindByNumber(change.ino);
   if (inode == nullptr) return;  // the kernel has not heard of it, or no longer
+  // Who locks is told by his locks. A notice that came between them would do harm: the kernel throws the answer of a GETATTR
+  // away that an invalidation has crossed, and a read behind the size that it believed before finds nothing.
+  if (inode->WasLocked() && change.kind != ChangeKind::kName) return;
   ForgetAttributes(inode);
   if (change.kind == ChangeKind::kData) {
     mount_.notifier.Post([this, inode] { mount_.InvalidatePages(*inode); });

@@ -50,7 +50,7 @@ void Lock(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& o
     return;
   }
   open->NotePages();
-  if (lock.kind == protocol::LockKind::kRecord) open->inode->SetLocked();
+  if (open->inode->SetLocked()) open->inode->SetUntold(true);  // what was believed until now ends with the grant
   client::CallOptions<Operation::kLock> call;
   call.generation = open->generation;
   call.late = [&mount, open, lock](LockAnswer&& answer) {
