@@ -132,6 +132,7 @@ void Worker::OpenFile(int file) {
 
 void Worker::Compare(Range range, const unsigned char* got) {
   const auto wanted = model_.Bytes(file_, range);
+  if (wanted.empty()) return;
   if (std::memcmp(wanted.data(), got, range.Length()) == 0) return;
   std::size_t first = 0;
   while (wanted[first] == got[first]) ++first;

@@ -12,11 +12,13 @@ const Creator kCreator{*ParseGuid("5f0c7a1e-52a4-4d6b-9a63-0d8b6d7f2c11"), Epoch
 CONFORMANCE(ACreatorIsKeptWithItsFileOverAReopenedStore) {
   for (const std::uint32_t mode : {0644u, 0444u, 0400u}) {  // read-only too, as some lock files are
     const std::string name = "file" + std::to_string(mode);
-    const auto made = bench.Store().CreateBy(kMe, bench.Root(), name, O_RDWR, mode, kCreator, false);
-    ASSERT_OK(made);
-    EXPECT_EQ(mode, bench.At(name).attr.mode & 07777);
-    EXPECT_EQ(kUser, made->node.attr.uid);
-    EXPECT_EQ(kCreator, bench.Store().CreatorOf(made->node.ref).value());
+    {  // no file outlives its store
+      const auto made = bench.Store().CreateBy(kMe, bench.Root(), name, O_RDWR, mode, kCreator, false);
+      ASSERT_OK(made);
+      EXPECT_EQ(mode, bench.At(name).attr.mode & 07777);
+      EXPECT_EQ(kUser, made->node.attr.uid);
+      EXPECT_EQ(kCreator, bench.Store().CreatorOf(made->node.ref).value());
+    }
     bench.Reopen();
     EXPECT_EQ(kCreator, bench.Store().CreatorOf(bench.At(name).ref).value());
   }
