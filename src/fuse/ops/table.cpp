@@ -11,11 +11,11 @@ void Init(void* mount, fuse_conn_info* connection) {
                                FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_IOCTL_DIR | FUSE_CAP_POSIX_ACL |
                                FUSE_CAP_DONT_MASK | FUSE_CAP_HANDLE_KILLPRIV;
   // Splice would copy a WRITE's data once more; the writeback cache believes its own size and time (rule C3).
-  // Without AUTO_INVAL_DATA a cached read asks nobody; without EXPLICIT_INVAL_DATA a size that another node
-  // changed drops the pages, or a reader at the end would get the zeros behind it in the last page (rule C2).
+  // With AUTO_INVAL_DATA a read asks for a size that is no longer believed, also a smaller one (rule C1); with
+  // EXPLICIT_INVAL_DATA a size that another node changed would keep the pages, and a reader at the end would get the
+  // zeros behind it in the last page (rule C2).
   constexpr unsigned kUnwanted = FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-                                 FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA |
-                                 FUSE_CAP_EXPLICIT_INVAL_DATA;
+                                 FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_EXPLICIT_INVAL_DATA;
   connection->want = (connection->want | (kWanted & connection->capable)) & ~kUnwanted;
   connection->max_write = protocol::kMaxDataSize;
   connection->max_readahead = protocol::kMaxDataSize;
