@@ -1,4 +1,5 @@
 // LOCK and GETLK: flock, POSIX and OFD locks (rules L1, L2, C1).
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -17,18 +18,29 @@ LockType TypeOf(protocol::LockMode mode) {
   return mode == protocol::LockMode::kWrite ? LockType::kWrite : LockType::kRead;
 }
 
-// Who asks what lock is in the way meets no lock of a handle that is being closed (rule O5).
-void TellLock(Service& service, const std::shared_ptr<Call>& call, const LockWish& asked, bool own) {
+// A question what lock is in the way (F_GETLK).
+struct LockQuestion {
+  std::shared_ptr<Call> call;
+  std::shared_ptr<OpenFile> file;
+  LockWish wish;
+  bool own = false;      // instead: what the asker holds himself
+  Instant wait_until{};  // however many handles are closed one after the other
+};
+
+// Who asks meets no lock of a handle that is being closed (rule O5).
+void AnswerLockQuestion(Service& service, const LockQuestion& question) {
   constexpr Duration kAskAgain = std::chrono::milliseconds(2);
   Instant closing_until{};
   const auto held = service.coordinator().WithArbiter([&](Arbiter& arbiter) {
-    auto lock = own ? arbiter.GetOwnLock(asked) : arbiter.GetLock(asked);
-    if (lock && !own) closing_until = arbiter.ClosingUntil(lock->handle);
+    auto lock = question.own ? arbiter.GetOwnLock(question.wish) : arbiter.GetLock(question.wish);
+    if (lock && !question.own) closing_until = arbiter.ClosingUntil(lock->handle);
     return lock;
   });
+  // Fenced, it holds nothing, and nobody stands in its way: that is not the answer.
+  if (const int error = question.file->membership->Closed(); error != 0) return question.call->Fail(error);
   const Instant now = service.clock().Now();
-  if (closing_until > now) {
-    service.timers().At(now + kAskAgain, [&service, call, asked, own] { TellLock(service, call, asked, own); });
+  if (now < std::min(closing_until, question.wait_until)) {
+    service.timers().At(now + kAskAgain, [&service, question] { AnswerLockQuestion(service, question); });
     return;
   }
   protocol::GetlkReply reply;
@@ -38,7 +50,7 @@ void TellLock(Service& service, const std::shared_ptr<Call>& call, const LockWis
     reply.last = held->range.last;
     reply.pid = held->pid;
   }
-  call->Answer(reply);
+  question.call->Answer(reply);
 }
 
 }  // namespace
@@ -79,11 +91,15 @@ void Getlk(Service& service, Call call, const protocol::GetlkRequest& wish, std:
   if (!RangeIsValid(wish)) return call.Fail(EINVAL);
   const auto file = service.FileOf(call, wish.handle);
   if (!file) return;
-  if (const int error = file->membership->Closed(); error != 0) return call.Fail(error);
-  const LockWish asked{RequestId{}, wish.handle, LockKind::kRecord, TypeOf(wish.mode), wish.owner,
-                       {wish.start, wish.last}, false, 0};
-  const bool own = wish.mode == protocol::LockMode::kUnlock;
-  TellLock(service, std::make_shared<Call>(std::move(call)), asked, own);
+  constexpr Duration kMostWait = std::chrono::milliseconds(100);
+  LockQuestion question;
+  question.call = std::make_shared<Call>(std::move(call));
+  question.file = file;
+  question.wish = {RequestId{}, wish.handle, LockKind::kRecord, TypeOf(wish.mode), wish.owner,
+                   {wish.start, wish.last}, false, 0};
+  question.own = wish.mode == protocol::LockMode::kUnlock;
+  question.wait_until = service.clock().Now() + kMostWait;
+  AnswerLockQuestion(service, question);
 }
 
 }  // namespace baton::server::ops
