@@ -211,8 +211,11 @@ void Arbiter::EndReservation(const FileKey& key, const Guid& guid) {
 
 // The instance has claimed the file again: from now on the claim says what others may do.
 void Arbiter::EndReservedClaim(File& file, const Guid& guid) {
-  if (const auto at = file.reservations.find(guid); at != file.reservations.end()) at->second.claim.reset();
+  const auto at = file.reservations.find(guid);
+  if (at == file.reservations.end() || !at->second.claim) return;
+  at->second.claim.reset();
   DropReservationIfEmpty(file, guid);
+  retry_ = true;  // what is claimed now may let in who waited for what was reserved
 }
 
 void Arbiter::EraseFileIfUnused(const File& file) {
