@@ -123,7 +123,7 @@ struct InstanceGoneRequest {
   BATON_FIELDS(guid, epoch)
 };
 
-// Withdraws a request of this session that still waits; that one is then answered with EINTR.
+// Withdraws a request of this session that waits for another's claim or lock; that one is then answered with EINTR.
 struct CancelRequest {
   std::uint32_t slot = 0;
   std::uint32_t sequence = 0;

@@ -195,7 +195,8 @@ class Arbiter {
   // An open or a change that cannot be answered yet.
   struct Parked {
     std::variant<OpenWish, ChangeWish> wish;
-    bool draining = false;  // waits only for the drain of handles that it demoted or revoked
+    bool draining = false;   // waits only for the drain of handles that it demoted or revoked
+    bool withdrawn = false;  // waits for nobody else any longer
   };
   struct LockWait {
     LockWish wish;
@@ -279,6 +280,7 @@ class Arbiter {
   Verdict Judge(const ChangeWish& wish) const;
   // True if the wish was answered; false if it goes on waiting.
   bool Decide(RequestId id, Parked& parked);
+  bool Await(RequestId id, const Parked& parked, const Verdict& verdict);
   void Grant(const OpenWish& wish);
   void Grant(const ChangeWish& wish);
   void Refuse(RequestId id, const Requester& who, const std::string& path, const Verdict& verdict);

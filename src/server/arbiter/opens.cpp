@@ -14,10 +14,11 @@ void Arbiter::Arrive(RequestId id, Parked parked) {
   if (Decide(id, at->second)) parked_.erase(id);
 }
 
+// A signal ends a wait for others. What waits for its own instance's commit or drain goes on: a disk does not know EINTR (rule O5).
 void Arbiter::On(const Withdraw& event) {
   if (const auto at = parked_.find(event.request); at != parked_.end()) {
-    parked_.erase(at);
-    Push(Refused{event.request, EINTR, std::nullopt});
+    at->second.withdrawn = true;
+    if (!at->second.draining && Decide(event.request, at->second)) parked_.erase(event.request);
   } else if (lock_waits_.contains(event.request)) {
     const FileKey key = lock_waits_.at(event.request).file;
     ForgetWait(event.request);
@@ -66,10 +67,9 @@ Arbiter::Verdict Arbiter::Judge(const ChangeWish& wish) const {
 }
 
 bool Arbiter::Decide(RequestId id, Parked& parked) {
-  const auto [who, path, wait_until, verdict] = std::visit(
+  const auto [who, path, verdict] = std::visit(
       [this](const auto& wish) {
-        return std::tuple<const Requester&, const std::string&, Instant, Verdict>(wish.who, wish.path, wish.wait_until,
-                                                                                   Judge(wish));
+        return std::tuple<const Requester&, const std::string&, Verdict>(wish.who, wish.path, Judge(wish));
       },
       parked.wish);
   switch (verdict.kind) {
@@ -81,15 +81,7 @@ bool Arbiter::Decide(RequestId id, Parked& parked) {
       return true;
     case Verdict::kWait:
       if (verdict.error == 0) return false;  // what it waits for ends by itself: a drain, a commit
-    {
-      const Instant until = std::max(wait_until, verdict.closing_until);
-      if (now_ >= until) {
-        Refuse(id, who, path, verdict);
-        return true;
-      }
-      wish_deadlines_.emplace(until, id);
-      return false;
-    }
+      return Await(id, parked, verdict);
     case Verdict::kEndSession:
       BeginEnding(sessions_.at(verdict.session), Ending::kFenced, "it was silent and " + path + " was needed by another");
       return false;
@@ -104,6 +96,23 @@ bool Arbiter::Decide(RequestId id, Parked& parked) {
       DemoteFor(id, verdict.handles);
       parked.draining = true;
       return false;
+  }
+  return true;
+}
+
+// Somebody is in the way. True if that was answered.
+bool Arbiter::Await(RequestId id, const Parked& parked, const Verdict& verdict) {
+  const auto& [who, path, wait_until] = std::visit(
+      [](const auto& wish) { return std::tie(wish.who, wish.path, wish.wait_until); }, parked.wish);
+  const Instant until = std::max(parked.withdrawn ? Instant{} : wait_until, verdict.closing_until);
+  if (now_ < until) {
+    wish_deadlines_.emplace(until, id);
+    return false;
+  }
+  if (parked.withdrawn) {
+    Push(Refused{id, EINTR, std::nullopt});
+  } else {
+    Refuse(id, who, path, verdict);
   }
   return true;
 }

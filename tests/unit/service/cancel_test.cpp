@@ -1,6 +1,9 @@
 // CANCEL against the request that it names: before it, while it registers, while it waits (rules O5, L2).
 #include <fcntl.h>
 
+#include <future>
+#include <thread>
+
 #include "unit/service/fixture.h"
 
 namespace baton::server {
@@ -49,6 +52,29 @@ TEST_F(CancelTest, MayComeWhileTheOpenIsOnItsWayToTheArbiter) {
   bench.faults->Release(store::StoreOperation::kOpen);
   opener.join();
   EXPECT_EQ(other.ErrorOf(5, 1), EINTR);
+}
+
+// Nobody is in its way: on a disk no signal ends such an open.
+TEST_F(CancelTest, DoesNotEndAnOpenThatWaitsForItsInstancesRecordOnly) {
+  std::promise<void> release;
+  std::promise<void> held;
+  std::thread holds_commits([&] {
+    bench.coordinator->WithStateStore([&](StateStore&) {
+      held.set_value();
+      release.get_future().wait();
+    });
+  });
+  held.get_future().wait();
+  protocol::OpenRequest fresh = Blocked();
+  fresh.flags = O_RDONLY;
+  fresh.caller = MemberOf(GuidOf(2));
+  const auto sequence = other.Send<Operation::kOpen>(fresh, 5);
+  other.Cancel(5, sequence);
+  bench.executor.RunPosted();
+  EXPECT_FALSE(other.connection->ReplyTo(5, sequence));
+  release.set_value();
+  holds_commits.join();
+  EXPECT_EQ(other.ErrorOf(5, sequence), 0);
 }
 
 TEST_F(CancelTest, OfOneRequestDoesNotTouchTheNextOnItsSlot) {
