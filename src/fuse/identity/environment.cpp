@@ -1,6 +1,6 @@
 #include "fuse/identity/environment.h"
 
-#include <spdlog/fmt/fmt.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 

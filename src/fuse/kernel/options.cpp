@@ -54,13 +54,17 @@ Problem SetVariable(std::string_view name, std::string_view value, std::string& 
   return std::nullopt;
 }
 
-Problem SetLogLevel(std::string_view value, spdlog::level::level_enum& to) {
-  const auto level = spdlog::level::from_str(std::string(value));
-  if (level == spdlog::level::off && value != "off") {
-    return fmt::format("option log_level={}: not one of debug, info, warning, error, critical, off", value);
+Problem SetLogLevel(std::string_view value, log::Level& to) {
+  constexpr std::pair<std::string_view, log::Level> kLevels[] = {
+      {"debug", log::Level::kDebug}, {"info", log::Level::kInfo},         {"warning", log::Level::kWarn},
+      {"warn", log::Level::kWarn},   {"error", log::Level::kError},       {"critical", log::Level::kCritical},
+      {"off", log::Level::kOff}};
+  for (const auto& [name, level] : kLevels) {
+    if (value != name) continue;
+    to = level;
+    return std::nullopt;
   }
-  to = level;
-  return std::nullopt;
+  return fmt::format("option log_level={}: not one of debug, info, warning, error, critical, off", value);
 }
 
 Problem SetUnidentified(std::string_view value, bool& anonymous) {

@@ -32,7 +32,7 @@ struct MountOptions {
   bool suid = false;
   bool read_only = false;
   std::string log_file;
-  spdlog::level::level_enum log_level = spdlog::level::info;
+  log::Level log_level = log::Level::kInfo;
   std::string instance_variable = "APP_INSTANCE_ID";
   std::string version_variable = "APP_INSTANCE_VERSION";
   std::string takeover_variable = "APP_INSTANCE_TAKEOVER";

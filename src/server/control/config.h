@@ -3,7 +3,6 @@
 // T11 (flapping), T12 (forget-after), X1 (stale-locks), A1, A2.
 #pragma once
 
-#include <spdlog/common.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "server/arbiter/types.h"
 
 namespace baton {
@@ -39,7 +39,7 @@ struct Config {
   std::uint32_t flap_limit = 3;          // 0: no limit
   Duration flap_window = std::chrono::seconds(60);
   Duration forget_after = std::chrono::hours(24 * 30);  // rule T12
-  spdlog::level::level_enum log_level = spdlog::level::info;
+  log::Level log_level = log::Level::kInfo;
   std::uint32_t max_connections = 4096;
 
   ArbiterOptions Arbiter() const;

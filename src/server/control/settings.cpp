@@ -115,10 +115,10 @@ constexpr std::array<std::pair<Text, ClaimMode>, 3> kClaims{
     {{"write", ClaimMode::kWrite}, {"exclusive", ClaimMode::kExclusive}, {"none", ClaimMode::kNone}}};
 constexpr std::array<std::pair<Text, ReclaimScope>, 2> kScopes{
     {{"instance", ReclaimScope::kInstance}, {"file", ReclaimScope::kFile}}};
-constexpr std::array<std::pair<Text, spdlog::level::level_enum>, 4> kLevels{{{"debug", spdlog::level::debug},
-                                                                             {"info", spdlog::level::info},
-                                                                             {"warn", spdlog::level::warn},
-                                                                             {"error", spdlog::level::err}}};
+constexpr std::array<std::pair<Text, log::Level>, 4> kLevels{{{"debug", log::Level::kDebug},
+                                                              {"info", log::Level::kInfo},
+                                                              {"warn", log::Level::kWarn},
+                                                              {"error", log::Level::kError}}};
 
 constexpr Duration kMillisecond = std::chrono::milliseconds(1);
 constexpr Duration kDay = std::chrono::hours(24);

@@ -62,7 +62,7 @@ TEST_F(ConfigTest, HasDefaults) {
   EXPECT_EQ(config->reclaim_scope, ReclaimScope::kInstance);
   EXPECT_EQ(config->flap_limit, 3u);
   EXPECT_EQ(config->flap_window, 60s);
-  EXPECT_EQ(config->log_level, spdlog::level::info);
+  EXPECT_EQ(config->log_level, log::Level::kInfo);
   EXPECT_FALSE(config->squash_root || config->read_only || config->insecure || config->strict);
   EXPECT_TRUE(config->Arbiter().root_may);
 }
@@ -105,7 +105,7 @@ TEST_F(ConfigTest, TakesEachSettingFromTheCommandLineAndFromTheFile) {
       {"max-connections", "7", "7", [](const Config& c) { return c.max_connections == 7; }},
       {"stale-locks", "*.lock", "\"*.lock\"",
        [](const Config& c) { return c.stale_locks == std::vector<std::string>{"*.lock"}; }},
-      {"log-level", "warn", "\"warn\"", [](const Config& c) { return c.log_level == spdlog::level::warn; }},
+      {"log-level", "warn", "\"warn\"", [](const Config& c) { return c.log_level == log::Level::kWarn; }},
   };
   for (const Row& row : rows) {
     std::vector<std::string> line{std::string("--") + row.name};

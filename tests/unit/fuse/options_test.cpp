@@ -48,7 +48,7 @@ TEST(Options, EveryOptionWithAValue) {
   EXPECT_EQ(options.claim_wait, std::chrono::milliseconds(250));
   EXPECT_EQ(options.op_timeout, std::chrono::seconds(30));
   EXPECT_EQ(options.log_file, "/l");
-  EXPECT_EQ(options.log_level, spdlog::level::debug);
+  EXPECT_EQ(options.log_level, log::Level::kDebug);
   EXPECT_TRUE(options.unidentified_anonymous);
   EXPECT_EQ(options.instance_variable, "A");
   EXPECT_EQ(options.version_variable, "B");

@@ -1,6 +1,7 @@
 // Peers that do not keep to the protocol, or vanish, or never read. Rule A4: a closed connection, bounded
 // memory, one log line, and the others are unharmed.
 #include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 
 #include <algorithm>
