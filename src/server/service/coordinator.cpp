@@ -72,7 +72,7 @@ void Coordinator::Stop() {
 RequestId Coordinator::NewRequest() { return RequestId{last_request_.fetch_add(1) + 1}; }
 
 void Coordinator::Open(OpenWish wish, std::shared_ptr<OpenFile> file, Done done) {
-  if (auto answer = Ask(wish.request, done, std::move(file), wish)) done(*answer);
+  if (auto answer = Ask(wish.request, done, std::move(file), wish, Commits::kHere)) done(*answer);
 }
 std::optional<Coordinator::Answer> Coordinator::Change(ChangeWish wish, Done later) {
   return Ask(wish.request, later, nullptr, wish);
@@ -85,24 +85,24 @@ void Coordinator::FenceByHand(const Guid& guid, Done done) {
   if (auto answer = Ask(request, done, nullptr, baton::FenceByHand{request, guid})) done(*answer);
 }
 
-std::optional<Coordinator::Answer> Coordinator::Ask(RequestId request, const Done& later,
-                                                    std::shared_ptr<OpenFile> file, const Event& event) {
+std::optional<Coordinator::Answer> Coordinator::Ask(RequestId request, const Done& later, std::shared_ptr<OpenFile> file,
+                                                    const Event& event, Commits commits) {
   std::vector<Ready> ready;
   {
     const std::lock_guard lock(mutex_);
     pending_.emplace(Raw(request), Pending{later, std::move(file)});
     StepLocked(event, ready);
   }
-  return Finish(std::move(ready), request);
+  return Finish(std::move(ready), request, commits);
 }
 
-void Coordinator::Tell(const Event& event) {
+std::optional<Coordinator::Answer> Coordinator::Tell(const Event& event, RequestId mine) {
   std::vector<Ready> ready;
   {
     const std::lock_guard lock(mutex_);
     StepLocked(event, ready);
   }
-  Finish(std::move(ready), RequestId{});
+  return Finish(std::move(ready), mine);
 }
 
 void Coordinator::StepLocked(const Event& event, std::vector<Ready>& ready) {
@@ -111,14 +111,17 @@ void Coordinator::StepLocked(const Event& event, std::vector<Ready>& ready) {
     std::visit([&](const auto& any) { Carry(any, ready); }, effect);
   }
   if (check_invariants_) arbiter_.CheckInvariants();
+  for (DrainId drain : std::exchange(drained_, {})) StepLocked(Drained{drain}, ready);
   ArmTimer();
 }
 
-std::optional<Coordinator::Answer> Coordinator::Finish(std::vector<Ready> ready, RequestId mine) {
+std::optional<Coordinator::Answer> Coordinator::Finish(std::vector<Ready> ready, RequestId mine, Commits commits) {
   std::vector<std::shared_ptr<OpenFile>> dropped;
+  bool has_commits = false;
   {
     const std::lock_guard lock(mutex_);
     dropped.swap(dropped_);
+    has_commits = std::exchange(has_commits_, false);
   }
   std::optional<Answer> own;
   for (Ready& one : ready) {
@@ -129,6 +132,9 @@ std::optional<Coordinator::Answer> Coordinator::Finish(std::vector<Ready> ready,
     executor_.Post([shared = std::make_shared<Ready>(std::move(one))] { shared->done(shared->answer); });
   }
   if (dropped.size() > 1) CloseLater(executor_, std::make_shared<OpenFiles>(std::move(dropped)));
+  if (!has_commits) return own;
+  if (commits == Commits::kHere && !own) return CommitFor(mine);
+  commit_wanted_.notify_one();
   return own;
 }
 
@@ -178,10 +184,12 @@ void Coordinator::Carry(const Refused& effect, std::vector<Ready>& ready) {
 }
 
 void Coordinator::Carry(const Commit& effect, std::vector<Ready>&) {
-  Enqueue(effect.record);
+  const std::lock_guard lock(commit_mutex_);
+  to_commit_.push_back(effect.record);
+  has_commits_ = true;
 }
 
-void Coordinator::Enqueue(std::variant<InstanceRecord, StoreWork> work) {
+void Coordinator::Enqueue(StoreWork work) {
   {
     const std::lock_guard lock(commit_mutex_);
     to_commit_.push_back(std::move(work));
@@ -190,29 +198,52 @@ void Coordinator::Enqueue(std::variant<InstanceRecord, StoreWork> work) {
 }
 
 void Coordinator::CommitLoop() {
+  std::unique_lock lock(commit_mutex_);
   for (;;) {
-    std::vector<InstanceRecord> records;  // as many as stand together: one commit
-    StoreWork work;
-    {
-      std::unique_lock lock(commit_mutex_);
-      commit_wanted_.wait(lock, [this] { return ending_ || !to_commit_.empty(); });
-      if (to_commit_.empty()) return;
-      while (!to_commit_.empty() && std::holds_alternative<InstanceRecord>(to_commit_.front())) {
-        records.push_back(std::get<InstanceRecord>(std::move(to_commit_.front())));
-        to_commit_.pop_front();
-      }
-      if (records.empty()) {
-        work = std::get<StoreWork>(std::move(to_commit_.front()));
-        to_commit_.pop_front();
-      }
-    }
-    if (work) {
-      work(state_);
-      continue;
-    }
-    const Result<void> saved = state_.SaveAll(records);
-    for (const InstanceRecord& record : records) Tell(Committed{record.guid, saved.has_value()});
+    commit_wanted_.wait(lock, [this] { return !is_committing_ && (ending_ || !to_commit_.empty()); });
+    if (to_commit_.empty()) return;
+    CommitFront(lock, RequestId{});
   }
+}
+
+// A takeover's own thread commits it, if nobody else is at it: no other has to wake up.
+std::optional<Coordinator::Answer> Coordinator::CommitFor(RequestId mine) {
+  std::unique_lock lock(commit_mutex_);
+  const bool is_first = !to_commit_.empty() && std::holds_alternative<InstanceRecord>(to_commit_.front());
+  std::optional<Answer> own;
+  if (is_first && !is_committing_ && !ending_) own = CommitFront(lock, mine);
+  const bool is_left = ending_ || !to_commit_.empty();
+  lock.unlock();
+  if (is_left) commit_wanted_.notify_one();
+  return own;
+}
+
+// Records as many as stand together in one commit, or other work; outside the lock, which it gives back.
+std::optional<Coordinator::Answer> Coordinator::CommitFront(std::unique_lock<std::mutex>& lock, RequestId mine) {
+  std::vector<InstanceRecord> records;
+  while (!to_commit_.empty() && std::holds_alternative<InstanceRecord>(to_commit_.front())) {
+    records.push_back(std::get<InstanceRecord>(std::move(to_commit_.front())));
+    to_commit_.pop_front();
+  }
+  StoreWork work;
+  if (records.empty()) {
+    work = std::get<StoreWork>(std::move(to_commit_.front()));
+    to_commit_.pop_front();
+  }
+  is_committing_ = true;
+  lock.unlock();
+  std::optional<Answer> own;
+  if (work) {
+    work(state_);
+  } else {
+    const Result<void> saved = state_.SaveAll(records);
+    for (const InstanceRecord& record : records) {
+      if (auto answer = Tell(Committed{record.guid, saved.has_value()}, mine)) own = std::move(answer);
+    }
+  }
+  lock.lock();
+  is_committing_ = false;
+  return own;
 }
 
 void Coordinator::Carry(const CloseGates& effect, std::vector<Ready>&) {
@@ -227,7 +258,7 @@ void Coordinator::Carry(const CloseGates& effect, std::vector<Ready>&) {
     if (left->fetch_sub(1) == 1) executor_.Post([this, drain] { Tell(Drained{drain}); });
   };
   for (const auto& gate : gates) gate->Close(effect.error, drained);
-  drained();
+  if (left->fetch_sub(1) == 1) drained_.push_back(effect.drain);  // nobody was inside: the next step
 }
 
 void Coordinator::Carry(const RefuseCachedWrites& effect, std::vector<Ready>&) {

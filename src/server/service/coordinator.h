@@ -1,6 +1,7 @@
 // Coordinator: the arbiter's one owner. It serializes its steps, carries out its effects (gates, handles, commits, notices,
 // events) and gives every question its answer, once: on the asking thread if the step decided it, later on the executor if
-// it had to wait. Rules T4, T7, O5. Any thread; nothing here blocks on the disk but the commit thread.
+// it had to wait. Rules T4, T7, O5. Any thread; what blocks on the disk is the commit thread, and an
+// Open that takes over.
 #pragma once
 
 #include <condition_variable>
@@ -55,7 +56,7 @@ class Coordinator {
   std::optional<Answer> Change(ChangeWish wish, Done later);
   void Lock(LockWish wish, Done done);
   void FenceByHand(const Guid& guid, Done done);
-  void Tell(const Event& event);  // an event that has no answer
+  void Tell(const Event& event) { Tell(event, RequestId{}); }  // an event that has no answer
   void Withdraw(RequestId request) { Tell(baton::Withdraw{request}); }
 
   // Rule T12: forgets the instances that nobody used for `after`. Done later, on the commit thread.
@@ -116,7 +117,11 @@ class Coordinator {
     Answer answer;
   };
 
-  std::optional<Answer> Ask(RequestId request, const Done& later, std::shared_ptr<OpenFile> file, const Event& event);
+  enum class Commits : std::uint8_t { kHere, kOnTheCommitThread };
+  std::optional<Answer> Ask(RequestId request, const Done& later, std::shared_ptr<OpenFile> file, const Event& event,
+                            Commits commits = Commits::kOnTheCommitThread);
+  // The answer to `mine`, if it came of this event.
+  std::optional<Answer> Tell(const Event& event, RequestId mine);
   // Both with mutex_ held.
   void StepLocked(const Event& event, std::vector<Ready>& ready);
   void Carry(const OpenGranted& effect, std::vector<Ready>& ready);
@@ -137,13 +142,15 @@ class Coordinator {
   void MakeReady(RequestId request, Answer answer, std::vector<Ready>& ready);
   std::shared_ptr<Gate>& GateFor(GateId id);
   void ArmTimer();
-  // Posts what is ready, but the answer to `mine`, which it returns; closes what was dropped.
-  std::optional<Answer> Finish(std::vector<Ready> ready, RequestId mine);
+  // Posts what is ready, but the answer to `mine`, which it returns; closes what was dropped; sees to the commits.
+  std::optional<Answer> Finish(std::vector<Ready> ready, RequestId mine, Commits commits = Commits::kOnTheCommitThread);
   using StoreWork = std::function<void(StateStore&)>;
-  void Enqueue(std::variant<InstanceRecord, StoreWork> work);
+  void Enqueue(StoreWork work);
   bool MakeRoomLocked(std::vector<Ready>& ready);
   void ForgetOne(const Guid& guid, StateStore& state);
   void CommitLoop();
+  std::optional<Answer> CommitFor(RequestId mine);
+  std::optional<Answer> CommitFront(std::unique_lock<std::mutex>& lock, RequestId mine);
 
   StateStore& state_;
   EventLog& events_;
@@ -164,6 +171,8 @@ class Coordinator {
   std::unordered_map<std::uint64_t, std::shared_ptr<Session>> sessions_;
   std::unordered_map<std::uint64_t, std::vector<std::function<void()>>> when_ended_;
   std::vector<std::shared_ptr<OpenFile>> dropped_;  // their descriptors are closed outside the lock
+  std::vector<DrainId> drained_;  // by the step in hand
+  bool has_commits_ = false;      // that nobody was told of
   LateHandles late_handles_;
   Instant armed_{Instant::max()};
   TimerId timer_{};
@@ -172,6 +181,7 @@ class Coordinator {
   std::mutex commit_mutex_;
   std::condition_variable commit_wanted_;
   std::deque<std::variant<InstanceRecord, StoreWork>> to_commit_;  // in the order of the arbiter's steps
+  bool is_committing_ = false;  // some thread has taken from the front, and is at it
   bool ending_ = false;
   std::thread committer_;
 };
