@@ -42,8 +42,8 @@ class KernelReply {
   void SetSince(NoticeMark since) { since_ = since; }
   NoticeMark Since() const { return since_; }
 
-  bool Error(int error) { return Took(fuse_reply_err(Take(), error)); }
-  bool Ok() { return Error(0); }
+  void Error(int error) { fuse_reply_err(Take(), error); }
+  bool Ok() { return Took(fuse_reply_err(Take(), 0)); }
   void None() { fuse_reply_none(Take()); }
   bool Entry(const fuse_entry_param& entry) { return Took(fuse_reply_entry(Take(), &entry)); }
   bool Create(const fuse_entry_param& entry, const fuse_file_info& info) {

@@ -12,10 +12,7 @@ void CopyFileRange(fuse_req_t request, fuse_ino_t, off_t from_offset, fuse_file_
   const auto from = OpenTable::Get(from_info->fh);
   const auto to = OpenTable::Get(to_info->fh);
   // The handles of two sessions: one of them has ended.
-  if (from->dead || to->dead || from->generation != to->generation) {
-    reply.Error(ESTALE);
-    return;
-  }
+  if (from->dead || to->dead || from->generation != to->generation) return reply.Error(ESTALE);
   const protocol::CopyRangeRequest copy{.from = from->handle,
                                         .from_offset = static_cast<std::uint64_t>(from_offset),
                                         .to = to->handle,

@@ -21,10 +21,7 @@ void Flush(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) {
-    reply.Error(ESTALE);
-    return;
-  }
+  if (open->dead) return reply.Error(ESTALE);
   open->NotePages();
   if (!open->closing.exchange(true)) open->inode->BeginClose();
   // Nothing was written and nothing locked: batond has nothing to say about it.

@@ -7,10 +7,7 @@ void Fsync(fuse_req_t request, fuse_ino_t, int data_only, fuse_file_info* info) 
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) {
-    reply.Error(ESTALE);
-    return;
-  }
+  if (open->dead) return reply.Error(ESTALE);
   client::CallOptions<Operation::kFsync> call;
   call.generation = open->generation;
   mount.Call<Operation::kFsync>(

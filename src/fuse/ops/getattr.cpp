@@ -8,10 +8,7 @@ void Getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   // The kernel passes a handle while it reads or writes through it (rule T6).
-  if (info != nullptr && OpenTable::Get(info->fh)->dead) {
-    reply.Error(ESTALE);
-    return;
-  }
+  if (info != nullptr && OpenTable::Get(info->fh)->dead) return reply.Error(ESTALE);
   auto inode = mount.inodes.Get(number);
   if (const auto removed = inode->Removed()) {
     reply.Attributes(ToStat(*removed), 0);

@@ -8,10 +8,7 @@ void Getlk(fuse_req_t request, fuse_ino_t, fuse_file_info* info, struct flock* l
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) {
-    reply.Error(ESTALE);
-    return;
-  }
+  if (open->dead) return reply.Error(ESTALE);
   const ByteRange range = RangeOf(*lock);
   const protocol::GetlkRequest getlk{open->handle, ModeOf(lock->l_type), info->lock_owner, range.start,
                                      range.last};
@@ -20,10 +17,7 @@ void Getlk(fuse_req_t request, fuse_ino_t, fuse_file_info* info, struct flock* l
   mount.Call<Operation::kGetlk>(
       std::move(reply), WaitKind::kPlain, getlk,
       [](KernelReply to, client::Answer<Operation::kGetlk>&& answer) {
-        if (!answer.reply) {
-          to.Error(answer.reply.error().value);
-          return;
-        }
+        if (!answer.reply) return to.Error(answer.reply.error().value);
         to.Lock(ToFlock(*answer.reply));
       },
       std::move(call));

@@ -10,10 +10,7 @@ void Getxattr(fuse_req_t request, fuse_ino_t number, const char* name, std::size
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   if (number == FUSE_ROOT_ID && name == kRegisterXattr) return TellIdentity(mount, std::move(reply), size);
-  if (name == kCapabilityXattr && !mount.options.suid) {
-    reply.Error(ENODATA);
-    return;
-  }
+  if (name == kCapabilityXattr && !mount.options.suid) return reply.Error(ENODATA);
   auto inode = mount.inodes.Get(number);
   mount.WithCaller(std::move(reply), Purpose::kLook,
                    [&mount, inode, name = std::string(name), size](KernelReply to, protocol::Caller caller) {

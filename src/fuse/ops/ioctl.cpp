@@ -37,10 +37,7 @@ void Ioctl(fuse_req_t request, fuse_ino_t number, unsigned int command, void*, f
   std::memcpy(&wanted, in, sizeof wanted);
   if (TextIn(wanted.guid).empty()) return UnregisterCaller(mount, std::move(reply), wanted.pid, AnsweredAs::kIoctl);
   const auto registration = RegistrationIn(wanted);
-  if (!registration) {
-    reply.Error(EINVAL);
-    return;
-  }
+  if (!registration) return reply.Error(EINVAL);
   RegisterCaller(mount, std::move(reply), *registration, AnsweredAs::kIoctl);
 }
 

@@ -10,24 +10,15 @@ void Lseek(fuse_req_t request, fuse_ino_t, off_t offset, int whence, fuse_file_i
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) {
-    reply.Error(ESTALE);
-    return;
-  }
-  if (whence != SEEK_DATA && whence != SEEK_HOLE) {
-    reply.Error(EINVAL);
-    return;
-  }
+  if (open->dead) return reply.Error(ESTALE);
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return reply.Error(EINVAL);
   client::CallOptions<Operation::kSeek> call;
   call.generation = open->generation;
   mount.Call<Operation::kSeek>(
       std::move(reply), WaitKind::kPlain,
       {open->handle, static_cast<std::uint64_t>(offset), whence == SEEK_HOLE},
       [](KernelReply to, client::Answer<Operation::kSeek>&& answer) {
-        if (!answer.reply) {
-          to.Error(answer.reply.error().value);
-          return;
-        }
+        if (!answer.reply) return to.Error(answer.reply.error().value);
         to.Position(static_cast<off_t>(answer.reply->offset));
       },
       std::move(call));

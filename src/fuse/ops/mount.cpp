@@ -153,10 +153,7 @@ std::shared_ptr<Inode> Mount::FillEntry(const protocol::NodeReply& node, const s
 
 void Mount::ReplyEntry(KernelReply reply, const Result<protocol::NodeReply>& node,
                        const std::shared_ptr<Inode>& parent, std::string_view name) {
-  if (!node) {
-    reply.Error(node.error().value);
-    return;
-  }
+  if (!node) return reply.Error(node.error().value);
   fuse_entry_param entry{};
   if (node->file.Empty()) {
     entry.entry_timeout = NameTimeout(reply.Since(), *parent, name);
@@ -168,10 +165,7 @@ void Mount::ReplyEntry(KernelReply reply, const Result<protocol::NodeReply>& nod
 }
 
 void Mount::ReplyAttributes(KernelReply reply, const Result<protocol::AttrReply>& answer) {
-  if (!answer) {
-    reply.Error(answer.error().value);
-    return;
-  }
+  if (!answer) return reply.Error(answer.error().value);
   const double timeout = coherence.AttrTimeout(reply.Since(), answer->attr, answer->watched);
   reply.Attributes(ToStat(answer->attr), timeout);
 }

@@ -233,10 +233,7 @@ class Mount {
     caller.generation = judged.generation;
     caller.ticket = std::move(judged.ticket);
     const int refusal = Identify(purpose, judged.resolution, caller);
-    if (refusal != 0) {
-      reply.Error(refusal);
-      return;
-    }
+    if (refusal != 0) return reply.Error(refusal);
     then(std::move(reply), std::move(caller));
   }
   // Puts the resolution into `caller`; or the errno with which to refuse.

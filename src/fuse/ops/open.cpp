@@ -99,10 +99,7 @@ void Open(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   auto inode = mount.inodes.Get(number);
-  if (inode->Retired()) {
-    reply.Error(ESTALE);
-    return;
-  }
+  if (inode->Retired()) return reply.Error(ESTALE);
   const bool writes = (info->flags & O_ACCMODE) != O_RDONLY || (info->flags & O_TRUNC) != 0;
   mount.WithCaller(std::move(reply), writes ? Purpose::kOpenWrite : Purpose::kOpenRead,
                    [&mount, inode, info = *info](KernelReply to, Who caller) {

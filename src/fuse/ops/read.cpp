@@ -7,10 +7,7 @@ void Read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_f
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) {
-    reply.Error(ESTALE);
-    return;
-  }
+  if (open->dead) return reply.Error(ESTALE);
   client::CallOptions<Operation::kRead> call;
   call.generation = open->generation;
   const protocol::ReadRequest read{open->handle, static_cast<std::uint64_t>(offset),
@@ -18,10 +15,7 @@ void Read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_f
   mount.Call<Operation::kRead>(
       std::move(reply), WaitKind::kPlain, read,
       [](KernelReply to, client::Answer<Operation::kRead>&& answer) {
-        if (!answer.reply) {
-          to.Error(answer.reply.error().value);
-          return;
-        }
+        if (!answer.reply) return to.Error(answer.reply.error().value);
         to.Data(answer.data);
       },
       std::move(call));

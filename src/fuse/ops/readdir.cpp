@@ -67,10 +67,7 @@ bool AddPlus(Mount& mount, const KernelReply& reply, const std::shared_ptr<Inode
 
 void Reply(Mount& mount, KernelReply reply, Style style, std::size_t size,
            const std::shared_ptr<Inode>& directory, const ReaddirAnswer& answer) {
-  if (!answer.reply) {
-    reply.Error(answer.reply.error().value);
-    return;
-  }
+  if (!answer.reply) return reply.Error(answer.reply.error().value);
   EntryBuffer buffer(size);
   std::vector<std::shared_ptr<Inode>> counted;
   for (const protocol::ReaddirEntry& entry : answer.reply->entries) {

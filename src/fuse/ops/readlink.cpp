@@ -11,10 +11,7 @@ void Readlink(fuse_req_t request, fuse_ino_t number) {
         mount.Call<Operation::kReadlink>(std::move(reply), WaitKind::kPlain,
                                          {inode->File(), std::move(caller)},
                                          [](KernelReply to, client::Answer<Operation::kReadlink>&& answer) {
-                                           if (!answer.reply) {
-                                             to.Error(answer.reply.error().value);
-                                             return;
-                                           }
+                                           if (!answer.reply) return to.Error(answer.reply.error().value);
                                            to.Readlink(answer.reply->target.c_str());
                                          });
       });

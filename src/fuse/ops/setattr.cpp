@@ -35,10 +35,7 @@ void Setattr(fuse_req_t request, fuse_ino_t number, struct stat* attributes, int
   protocol::SetattrRequest setattr{.file = inode->File(), .change = ToAttrChange(*attributes, to_set)};
   if (info != nullptr) {
     const auto open = OpenTable::Get(info->fh);
-    if (open->dead) {
-      reply.Error(ESTALE);
-      return;
-    }
+    if (open->dead) return reply.Error(ESTALE);
     setattr.handle = open->handle;
     Who caller = mount.Looker(reply);
     Send(mount, std::move(reply), std::move(setattr), std::move(caller), open->generation, inode);

@@ -19,10 +19,7 @@ void Setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const cha
     reply.Error(EINVAL);
     return;
   }
-  if (name == kCapabilityXattr && !mount.options.suid) {
-    reply.Error(EOPNOTSUPP);
-    return;
-  }
+  if (name == kCapabilityXattr && !mount.options.suid) return reply.Error(EOPNOTSUPP);
   auto inode = mount.inodes.Get(number);
   protocol::SetxattrRequest set{
       inode->File(), name, std::string(value, size), static_cast<std::uint32_t>(flags), {}};

@@ -11,10 +11,7 @@ void Statfs(fuse_req_t request, fuse_ino_t number) {
       KernelReply(request), Purpose::kLook, [&mount, inode](KernelReply reply, protocol::Caller caller) {
         mount.Call<Operation::kStatfs>(std::move(reply), WaitKind::kPlain, {inode->File(), std::move(caller)},
                                        [](KernelReply to, client::Answer<Operation::kStatfs>&& answer) {
-                                         if (!answer.reply) {
-                                           to.Error(answer.reply.error().value);
-                                           return;
-                                         }
+                                         if (!answer.reply) return to.Error(answer.reply.error().value);
                                          to.Statfs(ToStatvfs(answer.reply->statfs));
                                        });
       });
