@@ -60,34 +60,6 @@ inline std::string RangeText(const ByteRange& range) {
   return std::to_string(range.start) + "-" + (range.last == kRangeEnd ? "" : std::to_string(range.last));
 }
 
-inline const char* KindName(EventKind kind) {
-  switch (kind) {
-    case EventKind::kStarted:
-      return "started";
-    case EventKind::kTakeover:
-      return "takeover";
-    case EventKind::kFenced:
-      return "fenced";
-    case EventKind::kRefused:
-      return "refused";
-    case EventKind::kLate:
-      return "late";
-    case EventKind::kOwnerMismatch:
-      return "owner-mismatch";
-    case EventKind::kFlapping:
-      return "flapping";
-    case EventKind::kSessionBegan:
-      return "session-began";
-    case EventKind::kSessionSilent:
-      return "session-silent";
-    case EventKind::kSessionHeard:
-      return "session-heard";
-    case EventKind::kSessionEnded:
-      return "session-ended";
-  }
-  return "?";
-}
-
 namespace text_detail {
 
 template <class Ids>
@@ -150,7 +122,7 @@ struct ToText {
   }
   std::string operator()(const Emit& e) const {
     const EventRecord& r = e.event;
-    std::string text = std::string("event ") + KindName(r.kind);
+    std::string text = std::string("event ") + EventKindName(r.kind);
     if (r.guid) text += " " + Name(r.guid);
     if (r.old_epoch != Epoch{} || r.new_epoch != Epoch{}) {
       text += " epochs " + std::to_string(Raw(r.old_epoch)) + ">" + std::to_string(Raw(r.new_epoch));

@@ -214,6 +214,8 @@ enum class EventKind : std::uint8_t {
   kSessionHeard,
   kSessionEnded,
 };
+// Lower-case words with hyphens: "takeover", "owner-mismatch".
+const char* EventKindName(EventKind kind);
 
 struct EventRecord {
   EventKind kind{};

@@ -29,9 +29,6 @@ struct LoggedEvent {
   EventRecord event;
 };
 
-// Lower-case words with hyphens: "takeover", "owner-mismatch".
-const char* EventKindName(EventKind kind);
-
 // The event as a sentence with key=value behind it. Names that came from a peer are quoted and escaped.
 std::string DescribeEvent(const EventRecord& event);
 // True for what somebody should look at: refused, late, flapping, owner mismatch.
