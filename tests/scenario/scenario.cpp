@@ -148,8 +148,6 @@ bool Scenario::RunFile(const std::string& command, Words& words) {
     Change(words);
   } else if (command == "close") {
     Step(CloseHandle{Handle(words.Next("handle"))});
-  } else if (command == "would-fence") {
-    Say(arbiter_->WouldFence(Who(words)) ? "yes" : "no");
   } else if (command == "would-outlive") {
     const Epoch creator{Number(words.Next("epoch"))};
     Say(arbiter_->WouldOutlive(Who(words), creator) ? "yes" : "no");
@@ -288,6 +286,7 @@ void Scenario::Change(Words& words) {
   ChangeWish wish;
   wish.who = Who(words);
   wish.path = "change";
+  wish.checked = !words.Flag("unchecked");
   wish.wait_until = now_ + Time(words.Value("wait").value_or("0s"));
   wish.request = RequestId{++last_request_};
   while (const auto target =

@@ -81,6 +81,9 @@ struct ToText {
   std::string operator()(const ChangeGranted& e) const {
     return Numbered('r', e.request) + " may change, gate " + Numbered('g', e.gate) + Epochs(e.epoch);
   }
+  std::string operator()(const CheckFirst& e) const {
+    return Numbered('r', e.request) + " must be checked first";
+  }
   std::string operator()(const LockGranted& e) const { return Numbered('r', e.request) + " locked"; }
   std::string operator()(const FenceDone& e) const { return Numbered('r', e.request) + " fenced"; }
   std::string operator()(const Refused& e) const {

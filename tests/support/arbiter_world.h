@@ -227,6 +227,7 @@ class ArbiterWorld {
       wish.targets.push_back({File(), pick_(2) != 0 ? Act::kNames : Act::kContent});
     wish.wait_until = now_ + std::chrono::milliseconds(500 * pick_(3));
     wish.request = NewRequest(Kind::kChange);
+    wish.checked = pick_(3) != 0;
     Note(Numbered('r', wish.request) + " change " + Numbered('s', wish.who.session) + Of(wish.who));
     Do(wish);
   }
@@ -368,6 +369,7 @@ class ArbiterWorld {
     if (e.epoch == Epoch{}) return JudgeGate(e.gate, std::nullopt, e.epoch);
     if (gate != gates_.end() && gate->second.guid) JudgeGate(e.gate, gate->second.guid, e.epoch);
   }
+  void Judge(const CheckFirst& e) { Answer(e.request, Kind::kChange); }
   // One cell of a file: who holds it. A model of its own, byte by byte.
   using Owner = std::pair<SessionId, std::uint64_t>;
   std::map<Owner, Cell>& CellAt(const FileKey& file, LockKind kind, std::uint64_t at) {

@@ -41,9 +41,6 @@ class Arbiter {
   // When a Tick is due at the latest; Instant::max() if never.
   Instant NextDeadline() const;
 
-  // True if granting this requester a change would fence an incarnation, so that everything else must be checked before
-  // (rule T2).
-  bool WouldFence(const Requester& who) const;
   // True if the requester is, or by a granted change would become, a later incarnation of its instance than `creator`, and that
   // one has ended or would end thereby (rule X1). While it cannot be told yet, true.
   bool WouldOutlive(const Requester& who, Epoch creator) const;
@@ -280,6 +277,7 @@ class Arbiter {
   Verdict Judge(const ChangeWish& wish) const;
   // True if the wish was answered; false if it goes on waiting.
   bool Decide(RequestId id, Parked& parked);
+  static bool NeedsCheck(const Parked& parked, const Verdict& verdict);
   bool Await(RequestId id, const Parked& parked, const Verdict& verdict);
   void Grant(const OpenWish& wish);
   void Grant(const ChangeWish& wish);

@@ -129,14 +129,6 @@ bool Arbiter::IsFlapping(const Instance& instance, const Life& holder, const Ins
   return static_cast<std::uint32_t>(recent) >= options_.flap_limit;
 }
 
-bool Arbiter::WouldFence(const Requester& who) const {
-  const Verdict verdict = JudgeMembership(who);
-  if (verdict.kind == Verdict::kWait) return true;
-  if (verdict.kind != Verdict::kTakeOver) return false;
-  const Instance* instance = FindInstance(who.instance->guid);
-  return instance != nullptr && !instance->lives.empty();
-}
-
 bool Arbiter::WouldOutlive(const Requester& who, Epoch creator) const {
   if (!who.instance || Raw(creator) > last_epoch_) return false;
   const Verdict verdict = JudgeMembership(who);

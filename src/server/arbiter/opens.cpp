@@ -72,6 +72,10 @@ bool Arbiter::Decide(RequestId id, Parked& parked) {
         return std::tuple<const Requester&, const std::string&, Verdict>(wish.who, wish.path, Judge(wish));
       },
       parked.wish);
+  if (NeedsCheck(parked, verdict)) {
+    Push(CheckFirst{id});
+    return true;
+  }
   switch (verdict.kind) {
     case Verdict::kGrant:
       std::visit([this](const auto& wish) { Grant(wish); }, parked.wish);
@@ -98,6 +102,13 @@ bool Arbiter::Decide(RequestId id, Parked& parked) {
       return false;
   }
   return true;
+}
+
+// A change that would fail anyway harms nobody, and gets its own errno rather than another's.
+bool Arbiter::NeedsCheck(const Parked& parked, const Verdict& verdict) {
+  const auto* change = std::get_if<ChangeWish>(&parked.wish);
+  const bool waits_for_itself = verdict.kind == Verdict::kWait && verdict.error == 0;
+  return change != nullptr && !change->checked && verdict.kind != Verdict::kGrant && !waits_for_itself;
 }
 
 // Somebody is in the way. True if that was answered.

@@ -88,6 +88,7 @@ struct ChangeWish {
   std::vector<Target> targets;  // existing files it touches; none for a create
   Instant wait_until{};
   std::string path;
+  bool checked = false;  // would succeed but for others; without that it is granted at once or not at all (rule T2)
 };
 struct CloseHandle { HandleId handle{}; };
 struct FlushHandle {
@@ -150,6 +151,10 @@ struct ChangeGranted {
   RequestId request{};
   GateId gate{};
   Epoch epoch{};
+};
+// It cannot be granted as it is: to be asked for again once everything else about it is checked (rule T2).
+struct CheckFirst {
+  RequestId request{};
 };
 struct LockGranted {
   RequestId request{};
@@ -235,7 +240,7 @@ struct EventRecord {
 };
 struct Emit { EventRecord event; };
 
-using Effect = std::variant<OpenGranted, ChangeGranted, LockGranted, FenceDone, Refused, Commit, CloseGates,
+using Effect = std::variant<OpenGranted, ChangeGranted, CheckFirst, LockGranted, FenceDone, Refused, Commit, CloseGates,
                             RefuseCachedWrites, HandlesDropped, GateDropped, NotifyFenced, NotifyRevoked,
                             SessionEnded, Emit>;
 using Effects = std::vector<Effect>;

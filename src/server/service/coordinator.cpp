@@ -173,6 +173,12 @@ void Coordinator::Carry(const ChangeGranted& effect, std::vector<Ready>& ready) 
   MakeReady(effect.request, std::move(answer), ready);
 }
 
+void Coordinator::Carry(const CheckFirst& effect, std::vector<Ready>& ready) {
+  Answer answer;
+  answer.check_first = true;
+  MakeReady(effect.request, std::move(answer), ready);
+}
+
 void Coordinator::Carry(const LockGranted& effect, std::vector<Ready>& ready) { MakeReady(effect.request, {}, ready); }
 void Coordinator::Carry(const FenceDone& effect, std::vector<Ready>& ready) { MakeReady(effect.request, {}, ready); }
 
@@ -450,12 +456,6 @@ bool Coordinator::MakeRoomLocked(std::vector<Ready>& ready) {
   return true;
 }
 
-bool Coordinator::WouldFence(const Requester& who) {
-  if (!who.instance) return false;
-  const std::lock_guard lock(mutex_);
-  return arbiter_.WouldFence(who);
-}
-
 bool Coordinator::WouldOutlive(const Requester& who, Epoch creator) {
   if (!who.instance) return false;
   const std::lock_guard lock(mutex_);
@@ -524,6 +524,10 @@ void Coordinator::ReportLate(OpenFile& file) {
 }
 
 void Coordinator::ReportLate(HandleId handle, SessionId session) {
+  if (const auto file = handles_.Find(handle)) {  // not dropped yet
+    if (file->session == session && file->Closed() == ESTALE) ReportLate(*file);
+    return;
+  }
   std::optional<EventRecord> event;
   {
     const std::lock_guard lock(mutex_);

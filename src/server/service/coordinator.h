@@ -37,6 +37,7 @@ class Coordinator {
     Epoch epoch{};
     std::optional<Holder> holder;
     GateEntry entry;  // of a granted change: inside until it is gone
+    bool check_first = false;  // a change: neither granted nor refused yet, see CheckFirst
   };
   using Done = std::function<void(Answer&)>;
 
@@ -71,7 +72,6 @@ class Coordinator {
   // On the commit thread, behind all that was to be committed before; returns when it is done.
   void WithStateStore(const std::function<void(StateStore&)>& work);
 
-  bool WouldFence(const Requester& who);
   bool WouldOutlive(const Requester& who, Epoch creator);
 
   // Its lease ended: tells the arbiter, unless it was heard meanwhile (rule S2).
@@ -126,6 +126,7 @@ class Coordinator {
   void StepLocked(const Event& event, std::vector<Ready>& ready);
   void Carry(const OpenGranted& effect, std::vector<Ready>& ready);
   void Carry(const ChangeGranted& effect, std::vector<Ready>& ready);
+  void Carry(const CheckFirst& effect, std::vector<Ready>& ready);
   void Carry(const LockGranted& effect, std::vector<Ready>& ready);
   void Carry(const FenceDone& effect, std::vector<Ready>& ready);
   void Carry(const Refused& effect, std::vector<Ready>& ready);

@@ -163,6 +163,8 @@ class BackingStore {
   // What the extended attributes of the file (its id only) and of the directories from it up to the root say.
   // Asked with the server's own rights. Changes through the store are seen at once, others within a second.
   virtual Result<DirectoryPolicy> PolicyOf(const FileRef& file) = 0;
+  // One of its names now, as StoreFile::Path. Asked with the server's own rights.
+  virtual std::string PathOf(const FileRef& file) = 0;
 };
 
 }  // namespace baton::store

@@ -246,6 +246,7 @@ class FaultyStore final : public BackingStore {
     if (auto pass = faults_->Pass(StoreOperation::kPolicy); !pass) return tl::unexpected(pass.error());
     return inner_->PolicyOf(file);
   }
+  std::string PathOf(const FileRef& file) override { return inner_->PathOf(file); }
 
  private:
   std::shared_ptr<StoreFile> Wrap(std::shared_ptr<StoreFile> file) const {

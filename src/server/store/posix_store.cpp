@@ -426,4 +426,9 @@ Result<DirectoryPolicy> PosixStore::PolicyOf(const FileRef& file) {
   return policies_.Read(file);
 }
 
+std::string PosixStore::PathOf(const FileRef& file) {
+  const auto found = export_->Resolve(file);
+  return found ? export_->PathOf(found->fd) : "?";
+}
+
 }  // namespace baton::store

@@ -89,6 +89,7 @@ class PosixStore final : public BackingStore {
   Result<void> WouldOpen(const Credentials& who, const FileRef& file, int flags) override;
 
   Result<DirectoryPolicy> PolicyOf(const FileRef& file) override;
+  std::string PathOf(const FileRef& file) override;
 
  private:
   enum class Purpose { kLook, kChange };

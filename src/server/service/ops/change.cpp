@@ -33,9 +33,14 @@ class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
 
   void Attempt() {
     const NameLocks::Held names = HoldNames();
+    Ask();
+  }
+
+  // With the names kept still.
+  void Ask() {
     auto targets = change_.targets();
     if (!targets) return call_.Fail(targets.error().value);
-    if (service_.coordinator().WouldFence(wish_.who)) {
+    if (wish_.checked) {
       if (const auto allowed = change_.probe(); !allowed) return call_.Fail(allowed.error().value);
     }
     wish_.request = service_.coordinator().NewRequest();
@@ -47,14 +52,30 @@ class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
     session->SetWaiting(request, waits_as);
     auto answer = service_.coordinator().Change(
         wish_, [self = shared_from_this()](Coordinator::Answer& later) { self->GoOn(later); });
+    if (answer && answer->check_first) {
+      CheckFromNowOn();
+      return Ask();
+    }
     if (answer) return Act(*answer);
     // From here on another thread may be in GoOn, and the call answered.
     if (session->IsCancelled(request)) service_.coordinator().Withdraw(waits_as);
   }
 
+  void CheckFromNowOn() {
+    wish_.checked = true;
+    wish_.path = service_.store().PathOf(change_.policy_of);
+    if (!change_.by_name) return;
+    if (wish_.path != "/") wish_.path += "/";
+    wish_.path += change_.names.front().name;
+  }
+
   // It had to wait: the names may have changed meanwhile.
   void GoOn(Coordinator::Answer& answer) {
     if (answer.error != 0) return call_.Fail(answer.error);
+    if (answer.check_first) {
+      CheckFromNowOn();
+      return Attempt();
+    }
     {
       const NameLocks::Held names = HoldNames();
       auto targets = change_.targets();

@@ -24,7 +24,8 @@ struct Change {
   bool by_name = false;                // false: `directories` do not count
   // Whose files it touches, as the names stand now.
   std::function<Result<std::vector<ChangeWish::Target>>()> targets;
-  // What it changes beside the targets (rule C2): names, and files' attributes.
+  // What it changes beside the targets (rule C2): names, the first of them in `policy_of` if it is by name, and files'
+  // attributes.
   std::vector<Name> names;
   std::vector<FileKey> attributes_of;
   // The errno that `act` would give, without doing it.

@@ -34,4 +34,9 @@ void InstanceGone(Service& service, Call call, const protocol::InstanceGoneReque
   call.AnswerDone();
 }
 
+void Late(Service& service, Call call, const protocol::LateRequest& wish, std::span<const std::byte>) {
+  service.coordinator().ReportLate(wish.handle, call.session()->id());
+  call.AnswerDone();
+}
+
 }  // namespace baton::server::ops
