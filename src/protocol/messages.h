@@ -123,6 +123,12 @@ struct InstanceGoneRequest {
   BATON_FIELDS(guid, epoch)
 };
 
+// The mount has refused what a program wanted to do through a handle that a fence took (rule T13). Once a handle.
+struct LateRequest {
+  HandleId handle{};
+  BATON_FIELDS(handle)
+};
+
 // Withdraws a request of this session that waits for another's claim or lock; that one is then answered with EINTR.
 struct CancelRequest {
   std::uint32_t slot = 0;

@@ -111,6 +111,41 @@ def test_event_of_a_late_request(scene, guid):
     assert scene.server.listing("status")[0]["late"] >= 1
 
 
+def test_event_of_what_the_mount_refuses(scene, guid):
+    """T6, T13: a mount that knows of the fence asks nobody, and still it is an event, once a handle."""
+    old = scene.one.python(instance=guid)
+    fd = old.create("data")
+    scene.two.python(instance=guid).open("data", "rw")
+    eventually(lambda: "lost this node" in scene.one.runs[-1].log(), 10, "the mount knows")
+    for _ in range(3):
+        with refused(errno.ESTALE):
+            old.pwrite(fd, b"late")
+    event = eventually(lambda: scene.server.events("late", guid=guid), 5)[0]
+    assert (event["from_node"], event["file"], event["pid"]) == ("one", "/data", old.pid)
+    with refused(errno.ESTALE):
+        old.close(fd)
+    assert len(scene.server.events("late", guid=guid)) == 1
+
+
+def test_event_of_a_change_by_name(scene, guid):
+    """T13, T2: what was to be changed by name is named; what would fail anyway fences nobody and is no event."""
+    old = scene.one.python(instance=guid)
+    old.mkdir("dir")
+    assert scene.server.events("started")[0]["file"] == "/dir"
+    fd = old.create("dir/data")
+    new = scene.two.python(instance=guid)
+    with refused(errno.ENOTEMPTY):
+        new.rmdir("dir")
+    assert old.pwrite(fd, b"still here") == 10
+    stranger = scene.two.python()
+    with refused(errno.EBUSY):
+        stranger.truncate("dir/data", 0)
+    assert scene.server.events("refused", pid=stranger.pid)[-1]["file"] == "/dir/data"
+    new.rename("dir/data", "dir/moved")
+    event, = scene.server.events("takeover")
+    assert (event["file"], event["pid"]) == ("/dir/data", new.pid)
+
+
 def test_following_events(scene, guid):
     """events --follow goes on with those to come, line by line; an end of the server ends it."""
     log = scene.lab.directory / "followed"

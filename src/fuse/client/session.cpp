@@ -168,6 +168,12 @@ void Session::AcknowledgeFence(const Guid& guid, Epoch epoch, Instant at) {
                                       });
 }
 
+void Session::ReportLate(HandleId handle, Generation generation) {
+  CallOptions<Operation::kLate> call;
+  call.generation = generation;
+  Call<Operation::kLate>({handle}, [](Answer<Operation::kLate>&&) {}, std::move(call));
+}
+
 void Session::InstanceGone(const Guid& guid, Epoch epoch) {
   Call<Operation::kInstanceGone>({.guid = guid, .epoch = epoch},
                                  [=, this](Answer<Operation::kInstanceGone>&& answer) {

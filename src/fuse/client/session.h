@@ -122,6 +122,8 @@ class Session final : private Transport::Handler {
   // Kept until batond has answered, over broken connections and lost sessions.
   void AcknowledgeFence(const Guid& guid, Epoch epoch, Instant at);
   void InstanceGone(const Guid& guid, Epoch epoch);
+  // For batond's events only: lost with the session.
+  void ReportLate(HandleId handle, Generation generation);
 
   Generation CurrentGeneration() const { return Generation{generation_.load()}; }
 

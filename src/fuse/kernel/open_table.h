@@ -40,6 +40,7 @@ struct Open : std::enable_shared_from_this<Open> {
   KnownPages pages;                        // as the open found the file
   std::atomic<bool> pages_set = false;
   std::atomic<bool> dead = false;
+  std::atomic<bool> late_was_reported = false;
   std::atomic<bool> closing = false;  // counted in Inode::BeginClose
 
   // From the first request through the handle: it proves that the kernel has finished the open (rule C1).

@@ -11,8 +11,9 @@ void CopyFileRange(fuse_req_t request, fuse_ino_t, off_t from_offset, fuse_file_
   KernelReply reply(request);
   const auto from = OpenTable::Get(from_info->fh);
   const auto to = OpenTable::Get(to_info->fh);
-  // The handles of two sessions: one of them has ended.
-  if (from->dead || to->dead || from->generation != to->generation) return reply.Error(ESTALE);
+  if (from->dead) return mount.ReplyLate(std::move(reply), *from);
+  if (to->dead) return mount.ReplyLate(std::move(reply), *to);
+  if (from->generation != to->generation) return reply.Error(ESTALE);  // one of the two sessions has ended
   const protocol::CopyRangeRequest copy{.from = from->handle,
                                         .from_offset = static_cast<std::uint64_t>(from_offset),
                                         .to = to->handle,

@@ -9,7 +9,7 @@ void Fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t len
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) return reply.Error(ESTALE);
+  if (open->dead) return mount.ReplyLate(std::move(reply), *open);
   const protocol::AllocateRequest allocate{open->handle, static_cast<std::uint32_t>(mode),
                                            static_cast<std::uint64_t>(offset),
                                            static_cast<std::uint64_t>(length)};

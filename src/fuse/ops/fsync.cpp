@@ -7,7 +7,7 @@ void Fsync(fuse_req_t request, fuse_ino_t, int data_only, fuse_file_info* info) 
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) return reply.Error(ESTALE);
+  if (open->dead) return mount.ReplyLate(std::move(reply), *open);
   client::CallOptions<Operation::kFsync> call;
   call.generation = open->generation;
   mount.Call<Operation::kFsync>(

@@ -45,7 +45,7 @@ void Granted(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>
 
 void Lock(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
           const protocol::LockRequest& lock) {
-  if (open->dead) return reply.Error(ESTALE);
+  if (open->dead) return mount.ReplyLate(std::move(reply), *open);
   open->NotePages();
   if (open->inode->SetLocked()) open->inode->SetUntold(true);  // what was believed until now ends with the grant
   client::CallOptions<Operation::kLock> call;

@@ -102,6 +102,11 @@ int Mount::Identify(Purpose purpose, const Resolution& resolution, Who& caller) 
   return EIO;
 }
 
+void Mount::ReplyLate(KernelReply reply, Open& open) {
+  reply.Error(ESTALE);
+  if (!open.late_was_reported.exchange(true)) session.ReportLate(open.handle, open.generation);
+}
+
 void Mount::PinCaller(const Who& caller, Epoch epoch) {
   if (epoch == kNewEpoch || !caller.member || caller.member->epoch == epoch) return;
   identity.Pin({caller.pid, caller.start}, caller.member->guid, epoch);

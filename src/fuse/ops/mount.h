@@ -181,6 +181,8 @@ class Mount {
   // that is answered.
   std::shared_ptr<Inode> FillEntry(const protocol::NodeReply& node, const std::shared_ptr<Inode>& parent,
                                    std::string_view name, NoticeMark since, fuse_entry_param& entry);
+  // The answer to what comes through a dead handle; batond is told of the first such request (rules T6, T13).
+  void ReplyLate(KernelReply reply, Open& open);
   // How long the kernel may believe the name, or its absence.
   double NameTimeout(NoticeMark since, const Inode& parent, std::string_view name) const;
   // The answer of GETATTR, SETATTR.

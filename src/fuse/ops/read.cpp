@@ -7,7 +7,7 @@ void Read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_f
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) return reply.Error(ESTALE);
+  if (open->dead) return mount.ReplyLate(std::move(reply), *open);
   client::CallOptions<Operation::kRead> call;
   call.generation = open->generation;
   const protocol::ReadRequest read{open->handle, static_cast<std::uint64_t>(offset),

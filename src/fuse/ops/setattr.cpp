@@ -35,7 +35,7 @@ void Setattr(fuse_req_t request, fuse_ino_t number, struct stat* attributes, int
   protocol::SetattrRequest setattr{.file = inode->File(), .change = ToAttrChange(*attributes, to_set)};
   if (info != nullptr) {
     const auto open = OpenTable::Get(info->fh);
-    if (open->dead) return reply.Error(ESTALE);
+    if (open->dead) return mount.ReplyLate(std::move(reply), *open);
     setattr.handle = open->handle;
     Who caller = mount.Looker(reply);
     Send(mount, std::move(reply), std::move(setattr), std::move(caller), open->generation, inode);

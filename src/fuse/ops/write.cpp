@@ -42,8 +42,9 @@ void Write(fuse_req_t request, fuse_ino_t number, const char* data, std::size_t 
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
   const bool cached = info->writepage;
+  if (open->dead) return mount.ReplyLate(std::move(reply), *open);
   // Whose page it is nobody knows: of a retired inode none may land, whichever handle it names (rule C3).
-  if (open->dead || (cached && mount.inodes.Get(number)->Retired())) return reply.Error(ESTALE);
+  if (cached && mount.inodes.Get(number)->Retired()) return reply.Error(ESTALE);
   const protocol::WriteRequest write{.handle = open->handle,
                                      .offset = static_cast<std::uint64_t>(offset),
                                      .cached = cached,
