@@ -10,6 +10,10 @@ from lab import eventually
 
 POSTGRES = (glob.glob("/usr/lib/postgresql/*/bin") or [""])[-1]
 
+# How a node ends under a program.
+ENDINGS = {"link-down": lambda node: node.cut(), "mount-killed": lambda node: node.kill_mount(),
+           "crash": lambda node: node.crash()}
+
 
 def background(node, title, argv, **who):
     """Starts a program; what it says is shown if the test fails."""
@@ -66,7 +70,8 @@ class Redis:
 
 
 class Postgres:
-    """A cluster on the mount, in the hands of user postgres, reachable on its node only."""
+    """A cluster on the mount, in the hands of user postgres, reachable on its node only. It asks the machine whether the pid
+    and the shared memory named in postmaster.pid live: it runs with those of its own, as on a machine of its own."""
 
     def __init__(self, node, guid):
         self.node = node
@@ -82,7 +87,7 @@ class Postgres:
     def launch(self):
         self.process = background(self.node, "postgres", [
             f"{POSTGRES}/postgres", "-D", self.data, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-            "-c", "max_connections=20", "-c", "shared_buffers=16MB"], **self.who)
+            "-c", "max_connections=20", "-c", "shared_buffers=16MB"], alone=True, **self.who)
         return self
 
     def start(self, within=60):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from lab import eventually, refused
-from services import background
+from services import ENDINGS, background
 
 PYTHON = ["/usr/bin/python3", "-I", "-c"]
 GIT = "git -c user.name=x -c user.email=x@example.org -c safe.directory='*'"
@@ -45,14 +45,14 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("ending", ["link-down", "crash"])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_write_lock_of_an_index(scene, guid, other_guid, ending):
     """A Lucene-style write.lock: the next incarnation has it at once; a stranger has not, before and after the node's end."""
     command = [*PYTHON, NATIVE_LOCK, scene.at("write.lock")]
     held = scene.one.popen(command, instance=guid, stdin=-1, stdout=-1, text=True)
     assert held.stdout.readline() == "locked\n"
     assert scene.two.run(command, instance=other_guid).returncode != 0
-    scene.one.cut() if ending == "link-down" else scene.one.crash()
+    ENDINGS[ending](scene.one)
     assert scene.two.run(command, instance=other_guid).returncode != 0
     assert scene.two.run(command, instance=guid, check=True).stdout == "locked\n"
 
@@ -66,7 +66,7 @@ def storage_daemon(node, path, **who):
     return process, f"nbd+unix:///disk?socket={socket}"
 
 
-@pytest.mark.parametrize("ending", ["link-down", "mount-killed", "crash"])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_qemu_image(scene, guid, other_guid, ending):
     """QEMU's image locks are OFD locks: they keep out a second one on any node, and pass to the next incarnation at once."""
     path = scene.at("disk.qcow2")
@@ -78,7 +78,7 @@ def test_qemu_image(scene, guid, other_guid, ending):
     eventually(written, 20, "the image is written and flushed")
     refusal = scene.two.run(["qemu-io", "-c", "write 0 4k", path], instance=other_guid)
     assert refusal.returncode != 0
-    {"link-down": scene.one.cut, "mount-killed": scene.one.kill_mount, "crash": scene.one.crash}[ending]()
+    ENDINGS[ending](scene.one)
     assert scene.two.run(["qemu-io", "-c", "write 0 4k", path], instance=other_guid).returncode != 0
     _, url = storage_daemon(scene.two, path, instance=guid)
     read = ["qemu-io", "-f", "raw", "-c", "read -P 7 1M 256k", "-c", "write -P 8 2M 4k", "-c", "flush", url]

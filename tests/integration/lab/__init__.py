@@ -8,7 +8,8 @@
     fd = program.open("file", "rw")           # OSError here if OSError there
 
 Nothing has a name outside its namespaces, so any number of laboratories can run side by side; all of one ends when the
-process that made it ends, however it ends. Process ids are not separate. Needs root.
+process that made it ends, however it ends. Process ids and System V IPC are one for all, save for programs that are
+started with alone=True. Needs root.
 """
 from .deaths import DEATHS, EVERY_DEATH, Death
 from .lab import Lab

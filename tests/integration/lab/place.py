@@ -42,6 +42,14 @@ class Place:
             command += ["-S", str(uid), "-G", str(uid if gid is None else gid)]
         return [*command, "--", "env", "-C", str(cwd), *map(str, argv)]
 
+    def enter_alone(self, argv, env, cwd="/", uid=0, gid=None):
+        """Likewise, but argv is the first process of process and IPC namespaces of its own, and all of them end with the
+        process that this starts. `env` is for argv only: that process is nobody to the mount."""
+        return ["nsenter", "-t", str(self.pid), "-m", "-n", "-u", "--wdns=/", "--", "unshare", "--ipc", "--pid", "--fork",
+                "setpriv", "--reuid", str(uid), "--regid", str(uid if gid is None else gid), "--clear-groups",
+                "--pdeathsig", "KILL", "env", "-C", str(cwd), *(f"{name}={value}" for name, value in env.items()),
+                *map(str, argv)]
+
     def environment(self, instance=None, version=None, takeover=None, extra=None):
         env = {"PATH": CLEAN_PATH, "LANG": "C.UTF-8", "HOME": "/root"}
         env.update({name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")})
@@ -52,9 +60,13 @@ class Place:
         env.update(extra or {})
         return env
 
-    def popen(self, argv, instance=None, version=None, takeover=None, env=None, cwd="/", uid=None, gid=None, **options):
-        process = subprocess.Popen(self.enter(argv, cwd, uid, gid), start_new_session=True,
-                                   env=self.environment(instance, version, takeover, env), **options)
+    def popen(self, argv, instance=None, version=None, takeover=None, env=None, cwd="/", uid=None, gid=None, alone=False,
+              **options):
+        """`alone`: in process and IPC namespaces of its own, for programs that leave a pid or a shared-memory id in a file and
+        ask the machine whether it still lives. The process that is returned is not the program then, but ends with it."""
+        environment = self.environment(instance, version, takeover, env)
+        command = (self.enter_alone(argv, environment, cwd, uid or 0, gid) if alone else self.enter(argv, cwd, uid, gid))
+        process = subprocess.Popen(command, start_new_session=True, env=self.environment() if alone else environment, **options)
         self.processes.append(process)
         return process
 
