@@ -4,6 +4,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -23,17 +24,23 @@ namespace {
 
 constexpr int kFailure = 1;
 
-// Each handle keeps a descriptor: as many as the system lets us have.
-void RaiseFileLimit() {
+// To as many descriptors as whoever starts us allows; their number.
+std::size_t RaiseFileLimit() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  const rlim_t asked = 1024 * 1024;
-  if (limit.rlim_max < asked) {
-    const rlimit higher{asked, asked};
-    if (setrlimit(RLIMIT_NOFILE, &higher) == 0) return;
-  }
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur;
+}
+
+// What is left for open files: connections, directories and requests that run have descriptors, too.
+store::StoreOptions StoreOptionsFor(const Config& config, std::size_t descriptors) {
+  constexpr std::size_t kForRequests = 512;  // a few for each that runs
+  store::StoreOptions options{config.squash_root, config.read_only};
+  options.cached_directories = std::min(options.cached_directories, descriptors / 8);
+  const std::size_t others = config.max_connections + options.cached_directories + kForRequests;
+  options.open_descriptors = descriptors - std::min(others, descriptors / 2);
+  return options;
 }
 
 class Finally {
@@ -67,7 +74,7 @@ StatusInfo StatusOf(const Config& config, const std::string& listen) {
   return status;
 }
 
-int Serve(const Config& config, const sigset_t& stop_signals) {
+int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_signals) {
   auto state = SqliteStateStore::Open(config.state_dir);
   if (!state) {
     log::Critical("{}", state.error());
@@ -78,7 +85,7 @@ int Serve(const Config& config, const sigset_t& stop_signals) {
   const auto last_epoch = (*state)->LastEpoch();
   if (!records || !key || !last_epoch) return kFailure;  // the state store has said why
 
-  auto store = store::PosixStore::Open(config.export_dir, *key, {config.squash_root, config.read_only});
+  auto store = store::PosixStore::Open(config.export_dir, *key, StoreOptionsFor(config, descriptors));
   if (!store) {
     log::Critical("{}", store.error());
     return kFailure;
@@ -160,8 +167,7 @@ int main(int argc, char** argv) {
   sigaddset(&stop_signals, SIGTERM);
   sigaddset(&stop_signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);  // inherited by every thread
-  baton::server::RaiseFileLimit();
-  const int code = baton::server::Serve(*config, stop_signals);
+  const int code = baton::server::Serve(*config, baton::server::RaiseFileLimit(), stop_signals);
   baton::log::Flush();
   return code;
 }

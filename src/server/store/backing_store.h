@@ -22,13 +22,13 @@
 
 namespace baton::store {
 
-// An open regular file; it keeps its descriptor until the last reference goes. Any thread, any number at a
-// time.
+// An open regular file, until the last reference goes. Any thread, any number at a time. Any call may answer ESTALE if the
+// file was removed past the store, and EMFILE or ENFILE if its descriptor was closed meanwhile and there is none left.
 class StoreFile {
  public:
   virtual ~StoreFile() = default;
 
-  virtual const FileRef& Ref() const = 0;
+  virtual FileRef Ref() const = 0;
   virtual const FileKey& Key() const = 0;
   // One of its names now, from the export on ("/dir/name"), for people; "?" if it cannot be told.
   virtual std::string Path() const = 0;

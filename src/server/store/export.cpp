@@ -36,6 +36,10 @@ PathFd Own(UniqueFd fd, const FileKey& key, bool is_directory) {
   return {std::move(owner), raw, key, is_directory};
 }
 
+bool IsShortage(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
 std::string PathOfFd(int proc_fd, int fd) {
   std::array<char, PATH_MAX> path;
   const ssize_t size = ::readlinkat(proc_fd, std::to_string(fd).c_str(), path.data(), path.size());
@@ -54,7 +58,8 @@ Export::Export(UniqueFd root_fd, UniqueFd proc_fd, int mount, const Node& root, 
       codec_(key),
       options_(options),
       privileged_(::geteuid() == 0),
-      names_(root.key, options.remembered_names) {
+      names_(root.key, options.remembered_names),
+      open_files_(options.open_descriptors, Reopener()) {
   own_.uid = ::geteuid();
   own_.gid = ::getegid();
   const int count = ::getgroups(0, nullptr);
@@ -104,6 +109,18 @@ std::string Export::ProbeHandles() const {
   const std::string error = std::strerror(errno);
   return "its file handles cannot be opened (open_by_handle_at: " + error +
          "); root needs CAP_DAC_READ_SEARCH, and the file system must support it";
+}
+
+// None where a file might not be found again, or not be opened by who may open it now (rule A5).
+DescriptorCache::Reopen Export::Reopener() const {
+  if (!privileged_ || !MayOpenEverything()) return nullptr;
+  return [this](const FileHandle& handle, int anchor, int flags) {
+    ActAsPrivileged();
+    flags |= O_CLOEXEC | O_NOCTTY;
+    if (anchor >= 0) return UniqueFd(::openat(ProcFd(), std::to_string(anchor).c_str(), flags));
+    FileHandle copy = handle;
+    return UniqueFd(::open_by_handle_at(RootFd(), copy.Raw(), flags));
+  };
 }
 
 Result<Credentials> Export::Effective(const Credentials& who) const {
@@ -173,8 +190,8 @@ Result<PathFd> Export::ResolveDirectory(const FileRef& ref) {
 Result<PathFd> Export::OpenByHandle(const OpenedRef& ref) {
   ActAsPrivileged();
   FileHandle handle = ref.handle;
-  UniqueFd fd(::open_by_handle_at(RootFd(), handle.Raw(), kPathFlags));
-  if (!fd) return Fail(errno == EMFILE || errno == ENFILE || errno == ENOMEM ? errno : ESTALE);
+  UniqueFd fd = WithRoom([&] { return UniqueFd(::open_by_handle_at(RootFd(), handle.Raw(), kPathFlags)); });
+  if (!fd) return Fail(IsShortage(errno) ? errno : ESTALE);
   return Own(std::move(fd), ref.key, ref.is_directory);
 }
 
@@ -214,9 +231,24 @@ Result<PathFd> Export::OpenPath(const std::vector<std::string>& path, std::strin
 
 Result<PathFd> Export::OpenChild(const PathFd& directory, const std::string& name) {
   if (name == "..") return OpenParent(directory);
-  UniqueFd fd = OpenAt2(directory.fd, name.c_str(), kPathFlags, RESOLVE_BENEATH | kStayOnMount);
+  UniqueFd fd = WithRoom(
+      [&] { return OpenAt2(directory.fd, name.c_str(), kPathFlags, RESOLVE_BENEATH | kStayOnMount); });
   if (!fd) return FailErrno();
   return Own(std::move(fd), FileKey{}, false);
+}
+
+Result<PathFd> Export::Hold(const PathFd& directory, const std::string& name) {
+  if (!open_files_.ClosesFiles()) return PathFd();
+  auto held = OpenChild(directory, name);
+  if (!held && !IsShortage(held.error().value)) return PathFd();
+  return held;
+}
+
+void Export::NameGone(const PathFd& held) {
+  if (held.fd < 0) return;
+  const auto node = Identify(held.fd);
+  if (node && node->attr.nlink == 0 && S_ISREG(node->attr.mode))
+    open_files_.Anchor(node->key, held.owner, held.fd);
 }
 
 Result<PathFd> Export::OpenParent(const PathFd& directory) {
@@ -278,8 +310,9 @@ Result<Node> Export::Identify(int fd) const {
   return node;
 }
 
-UniqueFd Export::Reopen(int fd, int flags) const {
-  return UniqueFd(::openat(ProcFd(), std::to_string(fd).c_str(), flags | O_CLOEXEC | O_NOCTTY));
+UniqueFd Export::Reopen(int fd, int flags) {
+  const std::string name = std::to_string(fd);
+  return WithRoom([&] { return UniqueFd(::openat(ProcFd(), name.c_str(), flags | O_CLOEXEC | O_NOCTTY)); });
 }
 
 bool Export::IsBeneath(int directory_fd) const {
@@ -339,26 +372,9 @@ void Export::ForgetDirectory(const FileKey& key) {
 }
 
 Result<PathFd> Export::FindOpenFile(const FileKey& key) {
-  const std::lock_guard lock(open_mutex_);
-  const auto [first, last] = open_files_.equal_range(key);
-  for (auto at = first; at != last; ++at) {
-    if (auto fd = at->second.lock()) {
-      const int raw = fd->Get();
-      return PathFd{std::move(fd), raw, key, false};
-    }
-  }
-  return Fail(ESTALE);
-}
-
-void Export::AddOpenFile(const FileKey& key, std::shared_ptr<const UniqueFd> fd) {
-  const std::lock_guard lock(open_mutex_);
-  open_files_.emplace(key, std::move(fd));
-}
-
-void Export::DropOpenFile(const FileKey& key) {
-  const std::lock_guard lock(open_mutex_);
-  const auto [first, last] = open_files_.equal_range(key);
-  for (auto at = first; at != last;) at = at->second.expired() ? open_files_.erase(at) : std::next(at);
+  auto found = open_files_.Find(key);
+  if (found.fd < 0) return Fail(ESTALE);
+  return PathFd{std::move(found.owner), found.fd, key, false};
 }
 
 std::string Export::PathOf(int fd) const {

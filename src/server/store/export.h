@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <limits>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -24,6 +25,7 @@
 #include "base/credentials.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "server/store/descriptor_cache.h"
 #include "server/store/handle.h"
 #include "server/store/name_table.h"
 #include "server/store/types.h"
@@ -35,6 +37,8 @@ struct StoreOptions {
   bool read_only = false;                    // EROFS for every change
   std::size_t remembered_names = 1'000'000;  // NameTable's capacity
   std::size_t cached_directories = 1024;     // descriptors of directories that are kept open
+  // Of open files; beyond them, those of idle ones are closed for a while, if they can be had again.
+  std::size_t open_descriptors = std::numeric_limits<std::size_t>::max();
 };
 
 // A descriptor of a file that keeps whatever owns it alive; perhaps O_PATH only.
@@ -61,6 +65,10 @@ class Export {
   Result<Credentials> Effective(const Credentials& who) const;
 
   Result<OpenedRef> OpenRef(const FileRef& ref);
+  // Of a regular file.
+  FileRef RefOf(const FileHandle& handle, const FileKey& key) const {
+    return codec_.Make(handle, key.ino, false);
+  }
   // May leave the thread privileged.
   Result<PathFd> Resolve(const FileRef& ref);
   // ENOTDIR; ESTALE also if it is no longer beneath the export.
@@ -75,7 +83,7 @@ class Export {
   Result<FileKey> KeyOfFd(int fd) const;
 
   // open(2) of what a descriptor names, with the thread's present credentials.
-  UniqueFd Reopen(int fd, int flags) const;
+  UniqueFd Reopen(int fd, int flags);
   // The name under which a descriptor can be given to calls that know only paths, and its last component for
   // *at calls with ProcFd() as the directory.
   static std::string ProcPath(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
@@ -85,9 +93,25 @@ class Export {
   std::string PathOf(int fd) const;
 
   void ForgetDirectory(const FileKey& key);
-  // Open files, so that a file without a name is still reached where handles do not help.
-  void AddOpenFile(const FileKey& key, std::shared_ptr<const UniqueFd> fd);
-  void DropOpenFile(const FileKey& key);
+  DescriptorCache& OpenFiles() { return open_files_; }
+  // What a name that is about to go stands for, with the thread's present credentials, held so that an open
+  // file outlives its name although its own descriptor may be closed; nothing (fd -1) where there is nothing
+  // to hold. EMFILE, ENFILE, ENOMEM: the name must stay.
+  Result<PathFd> Hold(const PathFd& directory, const std::string& name);
+  // The name is gone.
+  void NameGone(const PathFd& held);
+  // Tries once more, if descriptors were all there was wanting.
+  template <class Open>
+  UniqueFd WithRoom(Open open) {
+    UniqueFd fd = open();
+    if (!fd && (errno == EMFILE || errno == ENFILE)) {
+      const int error = errno;
+      const bool has_room = open_files_.MakeRoom();
+      errno = error;
+      if (has_room) fd = open();
+    }
+    return fd;
+  }
 
  private:
   using Tick = std::chrono::steady_clock::time_point;
@@ -102,6 +126,7 @@ class Export {
          const StoreOptions& options);
 
   std::string ProbeHandles() const;
+  DescriptorCache::Reopen Reopener() const;
   Result<PathFd> OpenByHandle(const OpenedRef& ref);
   Result<PathFd> OpenByName(const OpenedRef& ref);
   Result<PathFd> OpenPath(const std::vector<std::string>& path, std::string_view last) const;
@@ -126,8 +151,7 @@ class Export {
   CacheOrder cache_;
   std::unordered_map<FileKey, CacheOrder::iterator> cache_index_;
 
-  std::mutex open_mutex_;
-  std::unordered_multimap<FileKey, std::weak_ptr<const UniqueFd>> open_files_;
+  DescriptorCache open_files_;
 
   std::mutex warning_mutex_;
   Tick last_warning_{};

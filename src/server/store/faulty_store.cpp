@@ -10,7 +10,7 @@ class FaultyFile final : public StoreFile {
   FaultyFile(std::shared_ptr<StoreFile> inner, std::shared_ptr<Faults> faults)
       : inner_(std::move(inner)), faults_(std::move(faults)) {}
 
-  const FileRef& Ref() const override { return inner_->Ref(); }
+  FileRef Ref() const override { return inner_->Ref(); }
   const FileKey& Key() const override { return inner_->Key(); }
   std::string Path() const override { return inner_->Path(); }
   Result<std::size_t> Read(std::span<std::byte> to, std::uint64_t offset) override {

@@ -100,6 +100,7 @@ Result<CreatedFile> PosixStore::ReplaceAt(const Place& place, int flags, std::ui
   }
   export_->Names().Remember(created->node.key, false, place.directory.key, place.name);
   export_->Names().Forget(replaced->key, place.directory.key, place.name);
+  export_->NameGone(*child);
   return created;
 }
 

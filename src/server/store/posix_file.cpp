@@ -22,30 +22,25 @@ iovec Vector(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-PosixFile::PosixFile(Export& exported, const Node& node, UniqueFd fd, Credentials opener)
+PosixFile::PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, UniqueFd fd,
+                     Credentials opener)
     : export_(exported),
-      ref_(node.ref),
-      key_(node.key),
       opener_(std::move(opener)),
-      fd_(std::make_shared<const UniqueFd>(std::move(fd))) {
-  export_.AddOpenFile(key_, fd_);
-}
-
-PosixFile::~PosixFile() {
-  fd_.reset();
-  export_.DropOpenFile(key_);
-}
+      descriptor_(exported.OpenFiles(), key, handle, std::move(fd)) {}
 
 std::string PosixFile::Path() const {
-  return export_.PathOf(Fd());
+  const auto use = descriptor_.Enter();
+  return use ? export_.PathOf(use->Fd()) : "?";
 }
 
 Result<std::size_t> PosixFile::Read(std::span<std::byte> to, std::uint64_t offset) {
   if (offset > kMaxOffset) return Fail(EINVAL);
+  const auto use = descriptor_.Enter();
+  if (!use) return tl::unexpected(use.error());
   std::size_t done = 0;
   while (done < to.size()) {
     const ssize_t count =
-        ::pread(Fd(), to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
+        ::pread(use->Fd(), to.data() + done, to.size() - done, static_cast<off_t>(offset + done));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && done == 0) return FailErrno();
     if (count <= 0) break;
@@ -56,25 +51,31 @@ Result<std::size_t> PosixFile::Read(std::span<std::byte> to, std::uint64_t offse
 
 Result<std::size_t> PosixFile::ReadNoWait(std::span<std::byte> to, std::uint64_t offset) {
   if (offset > kMaxOffset) return Fail(EINVAL);
+  if (!descriptor_.IsOpen()) return Fail(EAGAIN);
+  const auto use = descriptor_.Enter();
+  if (!use) return tl::unexpected(use.error());
   const iovec vector = Vector(to);
-  const ssize_t count = ::preadv2(Fd(), &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  const ssize_t count = ::preadv2(use->Fd(), &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT);
   if (count < 0) return Fail(errno == EOPNOTSUPP || errno == EINTR ? EAGAIN : errno);
   const auto got = static_cast<std::size_t>(count);
   if (got == to.size()) return got;
   // Short: the end of the file, or the end of what is in memory.
-  const auto status = StatusOf(Fd());
+  const auto status = StatusOf(use->Fd());
   if (!status) return tl::unexpected(status.error());
   if (offset + got < status->stx_size) return Fail(EAGAIN);
   return got;
 }
 
+// Here and below: entered before the thread acts as the opener, for to open again takes the server's rights.
 Result<std::size_t> PosixFile::Write(std::span<const std::byte> from, std::uint64_t offset) {
   if (offset > kMaxOffset) return Fail(EINVAL);
+  const auto use = descriptor_.EnterToWrite();
+  if (!use) return tl::unexpected(use.error());
   if (auto acting = ActAs(opener_); !acting) return tl::unexpected(acting.error());
   std::size_t done = 0;
   while (done < from.size()) {
     const ssize_t count =
-        ::pwrite(Fd(), from.data() + done, from.size() - done, static_cast<off_t>(offset + done));
+        ::pwrite(use->Fd(), from.data() + done, from.size() - done, static_cast<off_t>(offset + done));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && done == 0) return FailErrno();
     if (count <= 0) break;
@@ -84,34 +85,37 @@ Result<std::size_t> PosixFile::Write(std::span<const std::byte> from, std::uint6
 }
 
 Result<AppendedAt> PosixFile::WriteAppend(std::span<const std::byte> from) {
+  const auto use = descriptor_.EnterToWrite();
+  if (!use) return tl::unexpected(use.error());
   if (auto acting = ActAs(opener_); !acting) return tl::unexpected(acting.error());
   const iovec vector = Vector(from);
   const std::lock_guard lock(append_mutex_);
   ssize_t count = 0;
   do {
-    count = ::pwritev2(Fd(), &vector, 1, -1, RWF_APPEND);
+    count = ::pwritev2(use->Fd(), &vector, 1, -1, RWF_APPEND);
   } while (count < 0 && errno == EINTR);
   if (count < 0) return FailErrno();
   if (count == 0) {
-    const auto status = StatusOf(Fd());
+    const auto status = StatusOf(use->Fd());
     if (!status) return tl::unexpected(status.error());
     return AppendedAt{status->stx_size, 0};
   }
   // The kernel left the position behind the last byte; nobody else moves it.
-  const off_t end = ::lseek(Fd(), 0, SEEK_CUR);
+  const off_t end = ::lseek(use->Fd(), 0, SEEK_CUR);
   if (end < count) return Fail(EIO);
   return AppendedAt{static_cast<std::uint64_t>(end - count), static_cast<std::size_t>(count)};
 }
 
 Result<void> PosixFile::Sync(bool data_only) {
-  if ((data_only ? ::fdatasync(Fd()) : ::fsync(Fd())) != 0) return FailErrno();
-  return {};
+  return descriptor_.Sync(data_only);
 }
 
 Result<void> PosixFile::Truncate(std::uint64_t size) {
   if (size > kMaxOffset) return Fail(EINVAL);
+  const auto use = descriptor_.EnterToWrite();
+  if (!use) return tl::unexpected(use.error());
   if (auto acting = ActAs(opener_); !acting) return acting;
-  if (::ftruncate(Fd(), static_cast<off_t>(size)) != 0) return FailErrno();
+  if (::ftruncate(use->Fd(), static_cast<off_t>(size)) != 0) return FailErrno();
   return {};
 }
 
@@ -119,10 +123,13 @@ Result<void> PosixFile::Allocate(std::uint32_t mode, std::uint64_t offset, std::
   constexpr std::uint32_t kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
   if ((mode & ~kKnown) != 0) return Fail(EOPNOTSUPP);
   if (offset > kMaxOffset || length > kMaxOffset) return Fail(EINVAL);
+  const auto use = descriptor_.EnterToWrite();
+  if (!use) return tl::unexpected(use.error());
   if (auto acting = ActAs(opener_); !acting) return acting;
   int result = 0;
   do {
-    result = ::fallocate(Fd(), static_cast<int>(mode), static_cast<off_t>(offset), static_cast<off_t>(length));
+    result = ::fallocate(use->Fd(), static_cast<int>(mode), static_cast<off_t>(offset),
+                         static_cast<off_t>(length));
   } while (result != 0 && errno == EINTR);
   if (result != 0) return FailErrno();
   return {};
@@ -130,42 +137,54 @@ Result<void> PosixFile::Allocate(std::uint32_t mode, std::uint64_t offset, std::
 
 Result<std::uint64_t> PosixFile::Seek(std::uint64_t offset, SeekFor what) const {
   if (offset > kMaxOffset) return Fail(ENXIO);
+  const auto use = descriptor_.Enter();
+  if (!use) return tl::unexpected(use.error());
   const std::lock_guard lock(append_mutex_);
-  const off_t found = ::lseek(Fd(), static_cast<off_t>(offset), what == SeekFor::kData ? SEEK_DATA : SEEK_HOLE);
+  const off_t found =
+      ::lseek(use->Fd(), static_cast<off_t>(offset), what == SeekFor::kData ? SEEK_DATA : SEEK_HOLE);
   if (found < 0) return FailErrno();
   return static_cast<std::uint64_t>(found);
 }
 
-Result<std::size_t> PosixFile::CopyFrom(const StoreFile& from, std::uint64_t from_offset, std::uint64_t to_offset,
-                                        std::size_t length) {
+Result<std::size_t> PosixFile::CopyFrom(const StoreFile& from, std::uint64_t from_offset,
+                                        std::uint64_t to_offset, std::size_t length) {
   if (from_offset > kMaxOffset || to_offset > kMaxOffset) return Fail(EINVAL);
+  const auto source = static_cast<const PosixFile&>(from).descriptor_.Enter();
+  if (!source) return tl::unexpected(source.error());
+  const auto use = descriptor_.EnterToWrite();
+  if (!use) return tl::unexpected(use.error());
   if (auto acting = ActAs(opener_); !acting) return tl::unexpected(acting.error());
   auto in = static_cast<off_t>(from_offset);
   auto out = static_cast<off_t>(to_offset);
   ssize_t count = 0;
   do {
-    count = ::copy_file_range(static_cast<const PosixFile&>(from).Fd(), &in, Fd(), &out, length, 0);
+    count = ::copy_file_range(source->Fd(), &in, use->Fd(), &out, length, 0);
   } while (count < 0 && errno == EINTR);
   if (count < 0) return FailErrno();
   return static_cast<std::size_t>(count);
 }
 
 Result<Attr> PosixFile::GetAttr() {
-  return StatusOf(Fd()).map(ToAttr);
+  const auto use = descriptor_.Enter();
+  if (!use) return tl::unexpected(use.error());
+  return StatusOf(use->Fd()).map(ToAttr);
 }
 
 Result<Attr> PosixFile::SetAttr(const Credentials& who, const AttrChange& change) {
   if (export_.Options().read_only) return Fail(EROFS);
   const auto effective = export_.Effective(who);
   if (!effective) return tl::unexpected(effective.error());
+  const auto use = descriptor_.Enter();
+  if (!use) return tl::unexpected(use.error());
   if (auto acting = ActAs(*effective); !acting) return tl::unexpected(acting.error());
-  if (auto set = SetOwnerAndMode(Fd(), export_.ProcFd(), change); !set) return tl::unexpected(set.error());
+  if (auto set = SetOwnerAndMode(use->Fd(), export_.ProcFd(), change); !set)
+    return tl::unexpected(set.error());
   if (change.Has(attr_mask::kSize)) {
     if (auto cut = Truncate(change.size); !cut) return tl::unexpected(cut.error());
   }
   if (change.Has(kTimes)) {
     if (auto acting = ActAs(*effective); !acting) return tl::unexpected(acting.error());
-    if (auto set = SetTimes(Fd(), change); !set) return tl::unexpected(set.error());
+    if (auto set = SetTimes(use->Fd(), change); !set) return tl::unexpected(set.error());
   }
   return GetAttr();
 }

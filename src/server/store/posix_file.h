@@ -1,11 +1,12 @@
 // PosixFile: an open file of the PosixStore. Positions are always explicit but for appends, which use the
-// descriptor's own under a mutex to learn where the bytes went, and seeks, which move it. Any thread.
+// descriptor's own under a mutex to learn where the bytes went, and seeks, which move it; so it may be closed
+// and opened again between two calls (DescriptorCache). Any thread.
 #pragma once
 
-#include <memory>
 #include <mutex>
 
 #include "server/store/backing_store.h"
+#include "server/store/descriptor_cache.h"
 #include "server/store/export.h"
 
 namespace baton::store {
@@ -13,11 +14,10 @@ namespace baton::store {
 class PosixFile final : public StoreFile {
  public:
   // `opener` is already squashed.
-  PosixFile(Export& exported, const Node& node, UniqueFd fd, Credentials opener);
-  ~PosixFile() override;
+  PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, UniqueFd fd, Credentials opener);
 
-  const FileRef& Ref() const override { return ref_; }
-  const FileKey& Key() const override { return key_; }
+  FileRef Ref() const override { return export_.RefOf(descriptor_.Handle(), Key()); }
+  const FileKey& Key() const override { return descriptor_.Key(); }
   std::string Path() const override;
   Result<std::size_t> Read(std::span<std::byte> to, std::uint64_t offset) override;
   Result<std::size_t> ReadNoWait(std::span<std::byte> to, std::uint64_t offset) override;
@@ -33,13 +33,9 @@ class PosixFile final : public StoreFile {
   Result<Attr> SetAttr(const Credentials& who, const AttrChange& change) override;
 
  private:
-  int Fd() const { return fd_->Get(); }
-
   Export& export_;
-  const FileRef ref_;
-  const FileKey key_;
   const Credentials opener_;
-  std::shared_ptr<const UniqueFd> fd_;
+  mutable Descriptor descriptor_;
   mutable std::mutex append_mutex_;  // whoever moves the descriptor's position
 };
 

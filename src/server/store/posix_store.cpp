@@ -198,7 +198,11 @@ Result<Node> PosixStore::Link(const Credentials& who, const FileRef& file, const
 Result<void> PosixStore::Unlink(const Credentials& who, const FileRef& directory, std::string_view name) {
   const auto place = Enter(who, directory, name, NameUse::kUnlink);
   if (!place) return tl::unexpected(place.error());
-  return Done(::unlinkat(place->directory.fd, place->name.c_str(), 0));
+  const auto victim = export_->Hold(place->directory, place->name);
+  if (!victim) return tl::unexpected(victim.error());
+  if (::unlinkat(place->directory.fd, place->name.c_str(), 0) != 0) return FailErrno();
+  export_->NameGone(*victim);
+  return {};
 }
 
 Result<void> PosixStore::RemoveDirectory(const Credentials& who, const FileRef& directory,
@@ -229,12 +233,15 @@ Result<void> PosixStore::Rename(const Credentials& who, const FileRef& directory
   };
   const auto moved = identify(*from);
   const auto replaced = identify(*to);
+  const auto victim = export_->Hold(to->directory, to->name);
+  if (!victim) return tl::unexpected(victim.error());
   if (::renameat2(from->directory.fd, from->name.c_str(), to->directory.fd, to->name.c_str(), flags) != 0) {
     return FailErrno();
   }
   Renamed(moved, from->directory, from->name, to->directory, to->name);
   if (flags == RENAME_EXCHANGE) Renamed(replaced, to->directory, to->name, from->directory, from->name);
   if (flags != RENAME_EXCHANGE && replaced) export_->ForgetDirectory(replaced->key);
+  export_->NameGone(*victim);
   return {};
 }
 
@@ -392,10 +399,8 @@ Result<std::shared_ptr<StoreFile>> PosixStore::Open(const Credentials& who, cons
     fd = OpenToExecute(target->file.fd);
   }
   if (!fd) return FailErrno();
-  Node node;
-  node.ref = file;
-  node.key = target->file.key;
-  return std::make_shared<PosixFile>(*export_, node, std::move(fd), target->who);
+  const auto opened = export_->OpenRef(file);
+  return std::make_shared<PosixFile>(*export_, opened->key, opened->handle, std::move(fd), target->who);
 }
 
 Result<CreatedFile> PosixStore::Create(const Credentials& who, const FileRef& directory,
@@ -412,13 +417,17 @@ Result<CreatedFile> PosixStore::CreateAt(const Place& place, int flags, std::uin
   how.mode = mode & 07777;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   const ThreadUmask umask(place.who.umask);
-  UniqueFd fd(
-      static_cast<int>(::syscall(SYS_openat2, place.directory.fd, place.name.c_str(), &how, sizeof how)));
+  UniqueFd fd = export_->WithRoom([&] {
+    return UniqueFd(
+        static_cast<int>(::syscall(SYS_openat2, place.directory.fd, place.name.c_str(), &how, sizeof how)));
+  });
   if (!fd) return FailErrno();
   auto node = export_->Identify(fd.Get());
   if (!node) return tl::unexpected(node.error());
   export_->Names().Remember(node->key, false, place.directory.key, place.name);
-  auto file = std::make_shared<PosixFile>(*export_, *node, std::move(fd), place.who);
+  const auto handle = GetHandle(fd.Get());
+  if (!handle) return tl::unexpected(handle.error());
+  auto file = std::make_shared<PosixFile>(*export_, node->key, handle->handle, std::move(fd), place.who);
   return CreatedFile{std::move(*node), std::move(file)};
 }
 

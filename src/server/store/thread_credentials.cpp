@@ -157,6 +157,11 @@ void ActAsPrivileged() {
   if (thread.Privileged()) BATON_CHECK(thread.BecomePrivileged());
 }
 
+bool MayOpenEverything() {
+  constexpr std::uint64_t kNeeded = Bit(CAP_DAC_OVERRIDE) | Bit(CAP_DAC_READ_SEARCH) | Bit(CAP_FOWNER);
+  return (OwnCredentials().capabilities.effective & kNeeded) == kNeeded;
+}
+
 void BecomeServer() {
   Acting& thread = ThisThread();
   if (thread.Privileged()) BATON_CHECK(thread.BecomeServer());

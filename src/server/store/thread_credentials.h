@@ -22,6 +22,9 @@ Result<void> ActAs(const Credentials& who);
 // nothing.
 void ActAsPrivileged();
 
+// Whether ActAsPrivileged passes really every one: root in a container may lack the capabilities.
+bool MayOpenEverything();
+
 // All that the thread had before its first ActAs.
 void BecomeServer();
 
