@@ -1,5 +1,5 @@
 // The load of bench/sessions: many sessions with many handles each, at the level of the protocol. One thread,
-// blocking sockets; a batch of requests of one session is in flight at a time, each on a slot of its own.
+// blocking sockets; up to kInFlight requests of one session are in flight at a time, each on a slot of its own.
 //
 //   bench_sessions PORT SESSIONS HANDLES     opens files s<i>-<j> of the export's root, then locks each of
 //   them.
@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -40,6 +41,8 @@ void Read(int fd, void* to, std::size_t size) {
     Die("batond closed a connection");
 }
 
+constexpr std::size_t kInFlight = 16;
+
 class Client {
  public:
   Client(std::uint16_t port, const std::string& name) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
@@ -59,15 +62,19 @@ class Client {
     root = *Receive<Operation::kHello>().reply;
   }
 
-  // All of them at once; the replies in the order of the requests.
+  // The replies in the order of the requests.
   template <Operation kOp>
   auto Batch(const std::vector<typename MessagesOf<kOp>::Request>& requests) {
-    ++sequence_;
-    for (std::uint32_t slot = 0; slot < requests.size(); ++slot) Send<kOp>(requests[slot], slot, sequence_);
     std::vector<typename MessagesOf<kOp>::Reply> replies(requests.size());
-    for (std::size_t i = 0; i < requests.size(); ++i) {
-      auto got = Receive<kOp>();
-      replies.at(got.slot) = *std::move(got.reply);
+    for (std::size_t first = 0; first < requests.size(); first += kInFlight) {
+      const auto count = static_cast<std::uint32_t>(std::min(kInFlight, requests.size() - first));
+      for (std::uint32_t slot = 0; slot < count; ++slot) {
+        Send<kOp>(requests[first + slot], slot, ++sequences_[slot]);
+      }
+      for (std::uint32_t i = 0; i < count; ++i) {
+        auto got = Receive<kOp>();
+        replies.at(first + got.slot) = *std::move(got.reply);
+      }
     }
     return replies;
   }
@@ -111,7 +118,7 @@ class Client {
   }
 
   UniqueFd fd_;
-  std::uint32_t sequence_ = 0;
+  std::array<std::uint32_t, kInFlight> sequences_{};
 };
 
 Caller Anybody() {
@@ -157,6 +164,10 @@ int main(int count, char** words) {
   if (count != 4) Die("see the head of bench/sessions.cpp");
   const int sessions = std::stoi(words[2]);
   const int handles = std::stoi(words[3]);
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
   std::vector<std::unique_ptr<Client>> clients;
   std::vector<std::vector<LockRequest>> locks;
   for (int i = 0; i < sessions; ++i) {

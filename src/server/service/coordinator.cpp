@@ -256,7 +256,7 @@ void Coordinator::Carry(const CloseGates& effect, std::vector<Ready>&) {
   std::vector<std::shared_ptr<Gate>> gates;
   for (GateId id : effect.gates) gates.push_back(GateFor(id));
   for (HandleId id : effect.handles) {
-    if (const auto file = handles_.Find(id)) gates.push_back(file->gate);
+    if (const auto file = handles_.Find(id)) gates.emplace_back(file, &file->gate);
   }
   // One count too many until all are closed, so that the end is told once, and never from inside this step.
   const auto left = std::make_shared<std::atomic<std::size_t>>(gates.size() + 1);

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/small_mutex.h"
+
 namespace baton::server {
 
 class Gate {
@@ -62,7 +64,7 @@ class Gate {
 
   std::atomic<std::uint64_t> state_ = 0;  // kClosed, and how many are inside
   std::atomic<int> error_ = 0;
-  std::mutex mutex_;
+  SmallMutex mutex_;
   std::vector<std::function<void()>> waiting_;
 };
 

@@ -14,6 +14,7 @@
 #include "base/file_key.h"
 #include "base/guid.h"
 #include "base/ids.h"
+#include "base/small_mutex.h"
 #include "server/service/gate.h"
 #include "server/store/backing_store.h"
 
@@ -32,7 +33,7 @@ class SharedFile {
   std::atomic<bool> locks{false};
 
  private:
-  mutable std::mutex mutex_;
+  mutable SmallMutex mutex_;
   std::uint64_t changes_;
   SessionId last_by_{};
   std::uint64_t changes_before_it_ = 0;
@@ -50,33 +51,38 @@ struct OpenFile {
   std::shared_ptr<store::StoreFile> file;
   std::shared_ptr<SharedFile> shared;
   std::shared_ptr<Gate> membership;                        // of its incarnation in its session
-  std::shared_ptr<Gate> gate = std::make_shared<Gate>();   // its own
+  Gate gate;                                               // its own
   std::atomic<bool> refuses_cached_writes{false};          // rule C3
   std::atomic<bool> late_was_reported{false};
 
   // 0, or why nothing more is done through this handle.
   int Closed() const {
     const int error = membership->Closed();
-    return error != 0 ? error : gate->Closed();
+    return error != 0 ? error : gate.Closed();
   }
 };
 
-// Inside both gates of a handle.
+// Inside both gates of a handle, which must outlive it.
 class HandleEntry {
  public:
   explicit HandleEntry(OpenFile& file) {
     error_ = file.membership->Enter();
     if (error_ != 0) return;
     membership_ = GateEntry(file.membership);
-    error_ = file.gate->Enter();
-    if (error_ == 0) own_ = GateEntry(file.gate);
+    error_ = file.gate.Enter();
+    if (error_ == 0) own_ = &file.gate;
   }
+  ~HandleEntry() {
+    if (own_ != nullptr) own_->Leave();
+  }
+  HandleEntry(const HandleEntry&) = delete;
+  HandleEntry& operator=(const HandleEntry&) = delete;
   int error() const { return error_; }
 
  private:
   int error_ = 0;
   GateEntry membership_;
-  GateEntry own_;
+  Gate* own_ = nullptr;
 };
 
 class HandleTable {

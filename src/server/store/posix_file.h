@@ -5,6 +5,7 @@
 
 #include <mutex>
 
+#include "base/small_mutex.h"
 #include "server/store/backing_store.h"
 #include "server/store/descriptor_cache.h"
 #include "server/store/export.h"
@@ -36,7 +37,7 @@ class PosixFile final : public StoreFile {
   Export& export_;
   const Credentials opener_;
   mutable Descriptor descriptor_;
-  mutable std::mutex append_mutex_;  // whoever moves the descriptor's position
+  mutable SmallMutex append_mutex_;  // whoever moves the descriptor's position
 };
 
 }  // namespace baton::store

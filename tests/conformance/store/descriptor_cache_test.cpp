@@ -188,7 +188,9 @@ TEST_F(ManyFiles, ManyThreadsOpenUseRemoveAndClose) {
           file = Make(name);
           text = name;
           ASSERT_OK(file->Write(Bytes(text), 0));
-          if (random() % 2 == 0) ASSERT_OK(Store().Unlink(kMe, bench_.Root(), name));
+          if (random() % 2 == 0) {
+            ASSERT_OK(Store().Unlink(kMe, bench_.Root(), name));
+          }
         } else if (random() % 4 == 0) {
           ASSERT_OK(file->Sync(true));
           file.reset();
