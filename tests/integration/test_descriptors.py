@@ -78,3 +78,23 @@ def test_a_takeover_of_more_files_than_descriptors(lab, server, guid):
     assert descriptors(server) <= LIMIT
     for number in range(FILES):
         assert (lab.export / f"f{number}").read_bytes() == b"FILE" + content(number)[4:]
+
+
+def test_a_takeover_opens_nothing_again(lab, server, guid):
+    """What the old incarnation had open is given up without a look at it: here it could not be had again."""
+    one, two = lab.node("one"), lab.node("two")
+    one.mount()
+    two.mount()
+    old = one.python(instance=guid)
+    for number in range(FILES):
+        old.close(old.create(f"f{number}"))
+    opened = [old.open(f"f{number}", "rw") for number in range(FILES)]
+    for number in range(FILES - 1):
+        (lab.export / f"f{number}").unlink()
+    new = two.python(instance=guid)
+    new.open(f"f{FILES - 1}", "rw")
+    takeover, = server.events("takeover")
+    assert takeover["handles"] == FILES
+    with refused(errno.ESTALE):
+        old.write(opened[0], b"late")
+    assert "does not open again" not in server.log()
