@@ -105,11 +105,14 @@ class Client {
   template <Operation kOp>
   Received<kOp> Receive() {
     std::array<std::byte, kFrameHeaderSize> head;
-    Read(fd_.Get(), head.data(), head.size());
     FrameHeader header;
-    if (!DecodeFrameHeader(head, header)) Die("a malformed frame");
-    std::vector<std::byte> body(header.body_size);
-    Read(fd_.Get(), body.data(), body.size());
+    std::vector<std::byte> body;
+    do {  // there are notices, too: that what was watched is watched no more
+      Read(fd_.Get(), head.data(), head.size());
+      if (!DecodeFrameHeader(head, header)) Die("a malformed frame");
+      body.resize(header.body_size);
+      Read(fd_.Get(), body.data(), body.size());
+    } while (header.kind != FrameKind::kReply);
     const std::string name(PropertiesOf(kOp)->name);
     if (header.error != 0) Die(name + ": " + std::strerror(header.error));
     auto reply = Decode<typename MessagesOf<kOp>::Reply>(body);
