@@ -1,6 +1,8 @@
 """C: what one node knows of a file is what the others made of it. The time-outs are an hour: only notices can do it."""
 import errno
+import pathlib
 import statistics
+import struct
 import subprocess
 import time
 
@@ -128,6 +130,16 @@ def test_reader_that_only_reads(scene, one, two):
         soon(lambda: two.load(mapping, 0, 3) == text)
 
 
+@pytest.mark.parametrize("length", [11, 60 * 4096])
+def test_a_nodes_own_writes_are_in_its_mappings(scene, length):
+    """What write(2) wrote is in a mapping, and stays: also if others of the node make the kernel fetch the pages anew while
+    the WRITE is under way. With many pages the kernel leaves a gap (see "What differs"): it may come a moment later."""
+    program = ["/usr/bin/python3", pathlib.Path(__file__).parent / "programs" / "own_writes.py", scene.at("data"), length, 3]
+    tries, missed, lost = map(int, scene.one.run(program, check=True, within=60).stdout.split())
+    assert tries > 0 and lost == 0
+    assert missed == 0 or length > 4096
+
+
 def test_what_changed_while_the_link_was_cut(scene, one, two):
     """C2, S1: notices that never came: with the link back nothing from before is believed."""
     one.write_file("data", b"text")
@@ -232,6 +244,33 @@ def test_attributes_of_the_root(scene, one, two):
         stranger.stat(scene.at("a"))
     one.chmod(".", 0o755)
     soon(lambda: exists_for(stranger, scene.at("a")))
+
+
+def acl(*entries):
+    """The xattr as acl(5) has it: (tag, permissions, id)."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@pytest.mark.parametrize("name", ["file", "directory"])
+def test_an_acl_is_told(scene, one, two, name):
+    """C2: an ACL changes the mode, and who may: the other node sees both, which it believes for an hour otherwise."""
+    user_obj, user, group_obj, mask, other, no_id = 0x01, 0x02, 0x04, 0x10, 0x20, 0xFFFFFFFF
+    one.mkdir(name) if name == "directory" else one.write_file(name, b"text")
+    one.chmod(name, 0o600)
+    friend = scene.two.python(cwd="/", uid=12345, gid=12345)
+    assert two.stat(name)["st_mode"] & 0o777 == 0o600
+    with refused(errno.EACCES):
+        friend.open(scene.at(name), "r")
+    one.setxattr(name, "system.posix_acl_access", acl((user_obj, 7, no_id), (user, 6, 12345), (group_obj, 1, no_id),
+                                                      (mask, 6, no_id), (other, 4, no_id)))
+    assert one.stat(name)["st_mode"] & 0o777 == 0o764
+    soon(lambda: two.stat(name)["st_mode"] & 0o777 == 0o764)
+    friend.close(friend.open(scene.at(name), "r"))
+    one.removexattr(name, "system.posix_acl_access")
+    one.chmod(name, 0o600)
+    soon(lambda: two.stat(name)["st_mode"] & 0o777 == 0o600)
+    with refused(errno.EACCES):
+        friend.open(scene.at(name), "r")
 
 
 def exists_for(program, path):

@@ -1,5 +1,7 @@
 #include "fuse/kernel/request_buffer.h"
 
+#include <linux/fuse.h>
+
 #include <cstdlib>
 #include <utility>
 
@@ -59,6 +61,11 @@ CurrentRequestBuffer::~CurrentRequestBuffer() {
 void* CurrentRequestBuffer::Memory() {
   if (memory_ == nullptr) memory_ = pool_->Get();
   return memory_;
+}
+
+std::uint64_t CurrentRequestBuffer::Number() {
+  if (current == nullptr || current->memory_ == nullptr) return 0;
+  return static_cast<const fuse_in_header*>(current->memory_)->unique;
 }
 
 RequestBuffer CurrentRequestBuffer::TakeOver() {

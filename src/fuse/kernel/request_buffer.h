@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -42,6 +43,9 @@ class CurrentRequestBuffer {
   // The buffer of the request that this thread is handling. Requires that it is a loop's thread and that
   // nobody took the buffer yet.
   static RequestBuffer TakeOver();
+  // The kernel's number of the request that this thread is handling: it counts them in the order in which it
+  // sends them. 0 on other threads.
+  static std::uint64_t Number();
 
  private:
   std::shared_ptr<RequestBufferPool> pool_;

@@ -29,7 +29,7 @@ Mount::Mount(const MountOptions& mount_options, const Clock& boot_clock, const P
       inodes(inode_table),
       opens(open_table),
       ancestors(proc, clock),
-      pending(session, proc, opens, fates),
+      pending(session, proc, opens, fates, write_order),
       coherence(*this, options.attr_timeout, options.entry_timeout),
       housekeeping(clock),
       refusals(clock) {}
@@ -175,9 +175,11 @@ void Mount::ReplyAttributes(KernelReply reply, const Result<protocol::AttrReply>
   reply.Attributes(ToStat(answer->attr), timeout);
 }
 
-void Mount::InvalidatePages(const Inode& inode) {
+void Mount::InvalidatePages(const Inode& inode, const ByteRange& range) {
+  const auto length = range.last == kRangeEnd ? 0 : static_cast<off_t>(range.last - range.start + 1);
   // ENOENT: the kernel has forgotten the inode meanwhile, and its pages.
-  const int error = fuse_lowlevel_notify_inval_inode(kernel.Fuse(), inodes.NumberFor(inode), 0, 0);
+  const int error = fuse_lowlevel_notify_inval_inode(kernel.Fuse(), inodes.NumberFor(inode),
+                                                     static_cast<off_t>(range.start), length);
   if (error != 0 && error != -ENOENT) log::Debug("invalidating inode {}: errno {}", inode.Number(), -error);
 }
 

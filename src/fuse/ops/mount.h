@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/range.h"
 #include "fuse/client/fate_table.h"
 #include "fuse/client/session.h"
 #include "fuse/identity/resolver.h"
@@ -32,6 +33,7 @@
 #include "fuse/ops/refusal_log.h"
 #include "fuse/ops/repeated_opens.h"
 #include "fuse/ops/stale_locks.h"
+#include "fuse/ops/write_order.h"
 #include "protocol/operations.h"
 
 namespace baton {
@@ -192,7 +194,7 @@ class Mount {
                   const std::shared_ptr<Inode>& parent, std::string_view name);
   // Tells the kernel to drop the inode's pages; blocks, on the notifier's threads only (rule C3: it sends
   // dirty ones).
-  void InvalidatePages(const Inode& inode);
+  void InvalidatePages(const Inode& inode, const ByteRange& range = {});
 
   const MountOptions& options;
   const Clock& clock;
@@ -202,6 +204,7 @@ class Mount {
   InodeTable& inodes;
   OpenTable& opens;
   client::FateTable fates;
+  WriteOrder write_order;
   MemberRequests member_requests;
   RepeatedOpens repeated_opens;
   AncestorCache ancestors;

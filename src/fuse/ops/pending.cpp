@@ -7,8 +7,8 @@
 namespace baton {
 
 Pending::Pending(client::Session& session, const ProcReader& proc, const OpenTable& opens,
-                 client::FateTable& fates)
-    : session_(session), proc_(proc), opens_(opens), fates_(fates) {}
+                 client::FateTable& fates, WriteOrder& write_order)
+    : session_(session), proc_(proc), opens_(opens), fates_(fates), write_order_(write_order) {}
 
 void Pending::Add(client::CallToken token, WaitKind kind, pid_t tid, std::shared_ptr<Inode> inode) {
   std::lock_guard lock(mutex_);
@@ -76,7 +76,7 @@ void Pending::Consider(const Candidate& candidate) {
   }
   if (entry.kind == WaitKind::kCachedWrite) {
     if (SomeOpenerIsDying(*entry.inode)) session_.Abandon(candidate.token, EIO);
-  } else if (CallerIsDying(entry)) {
+  } else if (CallerIsDying(entry) && !write_order_.Withdraw(candidate.token, EINTR)) {
     session_.Abandon(candidate.token, EINTR);
   }
 }

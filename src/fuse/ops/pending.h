@@ -19,6 +19,7 @@
 #include "fuse/client/session.h"
 #include "fuse/identity/resolver.h"
 #include "fuse/kernel/open_table.h"
+#include "fuse/ops/write_order.h"
 
 namespace baton {
 
@@ -32,7 +33,8 @@ enum class WaitKind : std::uint8_t {
 
 class Pending {
  public:
-  Pending(client::Session& session, const ProcReader& proc, const OpenTable& opens, client::FateTable& fates);
+  Pending(client::Session& session, const ProcReader& proc, const OpenTable& opens, client::FateTable& fates,
+          WriteOrder& write_order);
 
   // `inode`: of a kCachedWrite.
   void Add(client::CallToken token, WaitKind kind, pid_t tid, std::shared_ptr<Inode> inode = nullptr);
@@ -65,6 +67,7 @@ class Pending {
   const ProcReader& proc_;
   const OpenTable& opens_;
   client::FateTable& fates_;
+  WriteOrder& write_order_;
   mutable std::mutex mutex_;
   std::unordered_map<client::CallToken, Entry> entries_;
   std::size_t interrupted_ = 0;

@@ -1,5 +1,8 @@
 #include <fcntl.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "fuse/ops/mount.h"
 #include "fuse/ops/operations.h"
 
@@ -22,13 +25,30 @@ void DropPagesThenReply(Mount& mount, KernelReply reply, const std::shared_ptr<b
   });
 }
 
+// The kernel's pages may be older than what was written. Of those in its range the last may be the write's
+// own, as large as the kernel likes, and locked until that is answered.
+void DropRangeThenReply(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
+                        const protocol::WriteReply& written, WriteOrder::Earlier earlier) {
+  mount.notifier.Post([&mount, reply = std::move(reply), open, written, earlier]() mutable {
+    const ByteRange range{written.offset, written.offset + std::max<std::uint32_t>(written.written, 1) - 1};
+    const bool may_be_locked = !open->Uncached() && earlier != WriteOrder::Earlier::kOvertaken;
+    if (may_be_locked) reply.Written(written.written);
+    mount.InvalidatePages(*open->inode, range);
+    if (!may_be_locked) reply.Written(written.written);
+  });
+}
+
 void Answered(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open, std::uint64_t offset,
-              const WriteAnswer& answer) {
+              WriteOrder::Earlier earlier, const WriteAnswer& answer) {
   mount.NoteFate(answer, open->inode->FateKey());
   if (!answer.reply) {
     reply.Error(answer.reply.error().value);
   } else if (answer.reply->offset != offset) {
     DropPagesThenReply(mount, std::move(reply), open, *answer.reply);
+  } else if (earlier != WriteOrder::Earlier::kNone && !open->inode->WasLocked()) {
+    // Who locks is told by his locks: what crosses an invalidation, the kernel would throw away (see
+    // Coherence::Told).
+    DropRangeThenReply(mount, std::move(reply), open, *answer.reply, earlier);
   } else {
     reply.Written(answer.reply->written);
   }
@@ -49,6 +69,12 @@ void Write(fuse_req_t request, fuse_ino_t number, const char* data, std::size_t 
                                      .offset = static_cast<std::uint64_t>(offset),
                                      .cached = cached,
                                      .append = !cached && (info->flags & O_APPEND) != 0};
+  // A page that is written back stays until it is.
+  std::optional<WriteOrder::Write> order;
+  if (!cached) {
+    const ByteRange range{write.offset, write.offset + std::max<std::size_t>(size, 1) - 1};
+    order = mount.write_order.Begin(*open->inode, {range, CurrentRequestBuffer::Number()}, mount.clock.Now());
+  }
   client::CallOptions<Operation::kWrite> call;
   call.generation = open->generation;
   call.data = {std::as_bytes(std::span(data, size)), CurrentRequestBuffer::TakeOver()};
@@ -56,8 +82,10 @@ void Write(fuse_req_t request, fuse_ino_t number, const char* data, std::size_t 
   const WaitKind kind = cached ? WaitKind::kCachedWrite : WaitKind::kPlain;
   mount.Call<Operation::kWrite>(
       std::move(reply), kind, write,
-      [&mount, open, offset = write.offset](KernelReply to, WriteAnswer&& answer) {
-        Answered(mount, std::move(to), open, offset, answer);
+      [&mount, open, order, offset = write.offset](KernelReply to, WriteAnswer&& answer) {
+        if (order) mount.write_order.End(*open->inode, *order);
+        Answered(mount, std::move(to), open, offset, order ? order->earlier : WriteOrder::Earlier::kNone,
+                 answer);
       },
       std::move(call), cached ? open->inode : nullptr);
 }
