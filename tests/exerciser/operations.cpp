@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "exerciser/worker.h"
 
@@ -269,6 +270,11 @@ void Worker::Holes() {
 
 void Worker::Reopen() {
   const bool keep_map = random_() % 2 == 0;
+  // An open asks for the size: nobody may be changing it (see "What differs" in docs/semantics.md). A record
+  // lock would go with the descriptor.
+  std::optional<Guard> guard;
+  if (options_.locks == Kind::kInProcess)
+    guard.emplace(Kind::kInProcess, locks_[file_], -1, kWholeFile, false);
   Open& open = open_[file_];
   if (open.map != nullptr && !keep_map) {
     ::munmap(open.map, model_.MaxSize());

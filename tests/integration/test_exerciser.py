@@ -31,13 +31,14 @@ def test_one_node(scene, operations, within):
     assert did_everything(output)
 
 
+@pytest.mark.parametrize("locks, threads", [("posix", 1), ("ofd", 1)])
 @pytest.mark.parametrize("operations, within", [
     (10_000, 240), pytest.param(100_000, 3000, marks=[pytest.mark.slow, pytest.mark.programs])])
-def test_two_nodes_under_locks(scene, operations, within):
+def test_two_nodes_under_locks(scene, operations, within, locks, threads):
     """C1: after a granted lock of the file each node sees what the other wrote: with read, mapped, and in the size."""
     model = scene.lab.directory / "model"
-    shared = ["--locks", "posix", "--model", model, "--threads", 1]
-    outputs = finish([start(scene, node, operations, *shared, "--first-worker", number)
+    shared = ["--locks", locks, "--model", model, "--threads", threads]
+    outputs = finish([start(scene, node, operations, *shared, "--first-worker", number * threads)
                       for number, node in enumerate((scene.one, scene.two))], within)
     assert all(did_everything(output) for output in outputs)
     finish([start(scene, scene.one, 0, *shared, "--store", scene.lab.export)], 60)
