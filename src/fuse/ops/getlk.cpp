@@ -8,7 +8,7 @@ void Getlk(fuse_req_t request, fuse_ino_t, fuse_file_info* info, struct flock* l
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) return reply.Error(ESTALE);
+  if (open->dead) return mount.ReplyLate(std::move(reply), *open);
   const ByteRange range = RangeOf(*lock);
   const protocol::GetlkRequest getlk{open->handle, ModeOf(lock->l_type), info->lock_owner, range.start,
                                      range.last};

@@ -10,7 +10,7 @@ void Lseek(fuse_req_t request, fuse_ino_t, off_t offset, int whence, fuse_file_i
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
-  if (open->dead) return reply.Error(ESTALE);
+  if (open->dead) return mount.ReplyLate(std::move(reply), *open);
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return reply.Error(EINVAL);
   client::CallOptions<Operation::kSeek> call;
   call.generation = open->generation;

@@ -193,7 +193,7 @@ class Arbiter {
   struct Parked {
     std::variant<OpenWish, ChangeWish> wish;
     bool draining = false;   // waits only for the drain of handles that it demoted or revoked
-    bool withdrawn = false;  // waits for nobody else any longer
+    bool withdrawn = false;  // by a signal: waits for no claim any longer, and harms nobody
   };
   struct LockWait {
     LockWish wish;
@@ -277,6 +277,7 @@ class Arbiter {
   Verdict Judge(const ChangeWish& wish) const;
   // True if the wish was answered; false if it goes on waiting.
   bool Decide(RequestId id, Parked& parked);
+  static bool HarmsOthers(const Verdict& verdict);
   static bool NeedsCheck(const Parked& parked, const Verdict& verdict);
   bool Await(RequestId id, const Parked& parked, const Verdict& verdict);
   void Grant(const OpenWish& wish);

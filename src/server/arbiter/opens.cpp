@@ -14,7 +14,8 @@ void Arbiter::Arrive(RequestId id, Parked parked) {
   if (Decide(id, at->second)) parked_.erase(id);
 }
 
-// A signal ends a wait for others. What waits for its own instance's commit or drain goes on: a disk does not know EINTR (rule O5).
+// A signal ends a wait for others, and nobody is harmed for who got one. A wait for a commit or a drain goes on: a disk does not
+// know EINTR (rule O5).
 void Arbiter::On(const Withdraw& event) {
   if (const auto at = parked_.find(event.request); at != parked_.end()) {
     at->second.withdrawn = true;
@@ -76,6 +77,10 @@ bool Arbiter::Decide(RequestId id, Parked& parked) {
     Push(CheckFirst{id});
     return true;
   }
+  if (parked.withdrawn && HarmsOthers(verdict)) {
+    Push(Refused{id, EINTR, std::nullopt});
+    return true;
+  }
   switch (verdict.kind) {
     case Verdict::kGrant:
       std::visit([this](const auto& wish) { Grant(wish); }, parked.wish);
@@ -104,11 +109,27 @@ bool Arbiter::Decide(RequestId id, Parked& parked) {
   return true;
 }
 
-// A change that would fail anyway harms nobody, and gets its own errno rather than another's.
+bool Arbiter::HarmsOthers(const Verdict& verdict) {
+  switch (verdict.kind) {
+    case Verdict::kTakeOver:
+    case Verdict::kEndSession:
+    case Verdict::kRevoke:
+    case Verdict::kDemote:
+      return true;
+    case Verdict::kGrant:
+    case Verdict::kRefuse:
+    case Verdict::kWait:
+      break;
+  }
+  return false;
+}
+
+// A change that would fail anyway harms nobody, and gets its own errno rather than EBUSY. Who is fenced has his answer (rule T6).
 bool Arbiter::NeedsCheck(const Parked& parked, const Verdict& verdict) {
   const auto* change = std::get_if<ChangeWish>(&parked.wish);
-  const bool waits_for_itself = verdict.kind == Verdict::kWait && verdict.error == 0;
-  return change != nullptr && !change->checked && verdict.kind != Verdict::kGrant && !waits_for_itself;
+  const bool is_answer = verdict.kind == Verdict::kGrant || verdict.error == ESTALE;
+  const bool ends_by_itself = verdict.kind == Verdict::kWait && verdict.error == 0;
+  return change != nullptr && !change->checked && !is_answer && !ends_by_itself;
 }
 
 // Somebody is in the way. True if that was answered.

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "protocol/codec.h"
+#include "server/store/thread_credentials.h"
 
 namespace baton::server {
 namespace {
@@ -212,12 +213,15 @@ void Coordinator::CommitLoop() {
   }
 }
 
-// A takeover's own thread commits it, if nobody else is at it: no other has to wake up.
+// The thread that takes over commits, if nobody else is at it: no other has to wake up. As the server, whoever it acted for.
 std::optional<Coordinator::Answer> Coordinator::CommitFor(RequestId mine) {
   std::unique_lock lock(commit_mutex_);
   const bool is_first = !to_commit_.empty() && std::holds_alternative<InstanceRecord>(to_commit_.front());
   std::optional<Answer> own;
-  if (is_first && !is_committing_ && !ending_) own = CommitFront(lock, mine);
+  if (is_first && !is_committing_ && !ending_) {
+    store::BecomeServer();
+    own = CommitFront(lock, mine);
+  }
   const bool is_left = ending_ || !to_commit_.empty();
   lock.unlock();
   if (is_left) commit_wanted_.notify_one();

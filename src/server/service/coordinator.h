@@ -1,7 +1,7 @@
 // Coordinator: the arbiter's one owner. It serializes its steps, carries out its effects (gates, handles, commits, notices,
 // events) and gives every question its answer, once: on the asking thread if the step decided it, later on the executor if
 // it had to wait. Rules T4, T7, O5. Any thread; what blocks on the disk is the commit thread, and an
-// Open that takes over.
+// Open that finds something to commit, its own or another's.
 #pragma once
 
 #include <condition_variable>
