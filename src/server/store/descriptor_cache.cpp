@@ -26,10 +26,6 @@ FileHandle HandleOf(const OpenInode& inode) {
   return handle;
 }
 
-bool IsShortage(int error) {
-  return error == EMFILE || error == ENFILE;
-}
-
 }  // namespace
 
 Descriptor::Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, UniqueFd fd)
@@ -71,6 +67,10 @@ Result<void> Descriptor::Sync(bool data_only) {
   return {};
 }
 
+void Descriptor::NoteSyncError(int error) {
+  cache_.Hear(*this, error);
+}
+
 void DescriptorCache::Add(Descriptor& file, const FileKey& key, const FileHandle& handle) {
   {
     const std::lock_guard lock(mutex_);
@@ -84,6 +84,7 @@ void DescriptorCache::Add(Descriptor& file, const FileKey& key, const FileHandle
     ++inode.files;
     file.inode_ = &*at;
     file.heard_.store(inode.errors.load());
+    file.told_ = inode.told;
     PutIn(file);
   }
   Shrink(most_, kSyncs);
@@ -92,16 +93,11 @@ void DescriptorCache::Add(Descriptor& file, const FileKey& key, const FileHandle
 void DescriptorCache::Remove(Descriptor& file) {
   UniqueFd closed;
   std::shared_ptr<const void> anchor;
-  std::unique_lock lock(mutex_);
+  const std::lock_guard lock(mutex_);
   OpenInode& inode = file.inode_->second;
-  if (file.IsOpen() && inode.files > 1 && IsLastOfInode(file) && inode.is_unsynced.exchange(false)) {
-    // The others of the inode, all closed, must hear if what was written through this one is lost.
-    file.state_.fetch_add(1);
-    lock.unlock();
-    SyncBehind(file.Key(), file.fd_);
-    lock.lock();
-  }
-  if (file.IsOpen()) {
+  if (file.IsOpen() && inode.files > 1) {
+    closed = Close(file);
+  } else if (file.IsOpen()) {
     TakeOut(file);
     closed.Reset(file.fd_);
   }
@@ -134,16 +130,17 @@ void DescriptorCache::Anchor(const FileKey& key, std::shared_ptr<const void> own
   Shrink(most_, kSyncs);
 }
 
-DescriptorCache::Found DescriptorCache::Find(const FileKey& key) {
+Result<DescriptorCache::Found> DescriptorCache::Find(const FileKey& key) {
   const std::lock_guard lock(mutex_);
   const auto at = inodes_.find(key);
-  if (at == inodes_.end()) return {};
+  if (at == inodes_.end()) return Fail(ESTALE);
   const OpenInode& inode = at->second;
-  if (inode.anchor_owner) return {inode.anchor_owner, inode.anchor};
-  if (inode.open.empty()) return {};
+  if (inode.anchor_owner) return Found{inode.anchor_owner, inode.anchor};
+  if (inode.open.empty()) return Fail(ESTALE);
   auto copy = std::make_shared<UniqueFd>(::fcntl(inode.open.front().fd_, F_DUPFD_CLOEXEC, 0));
   const int fd = copy->Get();
-  return {std::move(copy), fd};
+  if (fd < 0) return FailErrno();
+  return Found{std::move(copy), fd};
 }
 
 std::size_t DescriptorCache::Held() const {
@@ -184,16 +181,19 @@ DescriptorCache::Choice DescriptorCache::Choose() {
   return choice;
 }
 
-// Of a file on which kClosed has been set. None: it became the inode's anchor.
+// Of a file that nobody is in, or comes into any more. None: it became the inode's anchor.
 UniqueFd DescriptorCache::Close(Descriptor& file) {
   const bool is_last = IsLastOfInode(file);
+  OpenInode& inode = file.inode_->second;
+  // The kernel would have told this one, too, had it stayed open.
+  if (file.told_ != inode.told) file.heard_.store(inode.errors.load() - 1);
   TakeOut(file);
   UniqueFd fd(std::exchange(file.fd_, -1));
   file.flags_ = ::fcntl(fd.Get(), F_GETFL) & kKeptFlags;
   if (!is_last) return fd;
   const auto status = StatusOf(fd.Get());
-  if (status && status->stx_nlink > 0) return fd;
-  OpenInode& inode = file.inode_->second;
+  // While it is open the kernel keeps an error of the write-back for who opens the file next.
+  if (status && status->stx_nlink > 0 && !inode.is_unsynced.load()) return fd;
   inode.anchor = fd.Get();
   inode.anchor_owner = std::make_shared<const UniqueFd>(std::move(fd));
   ++anchors_;
@@ -248,11 +248,13 @@ int DescriptorCache::Hear(Descriptor& file, int error) {
     error = heard_all ? 0 : inode.last_error;
   } else {
     inode.last_error = error;
+    ++inode.told;
     // Open descriptors are told by the kernel. If one of them told the others before, it is the same error
     // again; but rather twice than never for those that are closed.
     if (heard_all || inode.open.size() < inode.files) ++inode.errors;
   }
   file.heard_.store(inode.errors.load());
+  file.told_ = inode.told;
   return error;
 }
 
@@ -280,7 +282,7 @@ int DescriptorCache::EnterClosed(Descriptor& file) {
     }
     const int error = errno;
     // It may have got its anchor meanwhile.
-    const bool may_help = IsShortage(error) ? MakeRoom() : error == ESTALE && anchor < 0;
+    const bool may_help = IsOutOfDescriptors(error) ? MakeRoom() : error == ESTALE && anchor < 0;
     if (may_help && !is_last_try) continue;
     const std::lock_guard lock(mutex_);
     Complain("it was closed to make room, and does not open again", error);
@@ -308,7 +310,7 @@ void DescriptorCache::Complain(const char* what, int error) {
   if (last_complaint_ != decltype(last_complaint_)() && now - last_complaint_ < kComplainEvery) return;
   last_complaint_ = now;
   log::Warn("an open file of the export: {}: {}{}", what, std::strerror(error),
-            IsShortage(error) ? "; raise batond's limit of descriptors (LimitNOFILE)" : "");
+            IsOutOfDescriptors(error) ? "; raise batond's limit of descriptors (LimitNOFILE)" : "");
 }
 
 }  // namespace baton::store

@@ -2,9 +2,9 @@
 // many are kept: beyond that, one that was not used lately is closed, and opened again by its file handle,
 // with the same access mode, when it is next used. Access was checked at the open and is not checked again.
 //
-// What is not closed (decision 8): a descriptor in use; the last one of an inode without a name, which
-// becomes the inode's *anchor*, by which its files are opened again; the last one of an inode that was
-// written, before its data is on stable storage. The kernel tells each descriptor once of a write error; one
+// What is not closed (decision 8): a descriptor in use; the last one of an inode that was written, before its data is on
+// stable storage. The last one of an inode without a name, and of a file that is closed by its program while others that
+// wrote are without a descriptor, becomes the inode's *anchor*, by which its files are opened again. The kernel tells each descriptor once of a write error; one
 // that was closed hears of it from those that were told.
 //
 // Any thread. The mutex is for opens, closes, and who finds a descriptor closed; to use an open one takes two
@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <boost/intrusive/list.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +33,8 @@ namespace baton::store {
 
 class DescriptorCache;
 struct OpenInode;
+
+inline bool IsOutOfDescriptors(int error) { return error == EMFILE || error == ENFILE; }
 
 // The descriptor of one open file, or the means to get it back. Outlived by its cache.
 class Descriptor {
@@ -71,6 +74,8 @@ class Descriptor {
 
   const FileKey& Key() const;
   FileHandle Handle() const;
+  // A write that had to be synced (O_SYNC, O_DSYNC) failed: the others of the inode hear of it, too.
+  void NoteSyncError(int error);
   bool IsOpen() const { return (state_.load(std::memory_order_relaxed) & kClosed) == 0; }
 
  private:
@@ -102,6 +107,7 @@ class Descriptor {
   int fd_;                                   // written only while kClosed is set and the mutex held
   int flags_ = 0;                            // of the one that was closed
   std::atomic<std::uint32_t> heard_{0};      // of how many of its inode's errors
+  std::uint32_t told_ = 0;                   // its inode's `told` when it last asked; with the mutex
 };
 
 struct OpenInode {
@@ -114,6 +120,7 @@ struct OpenInode {
   std::atomic<std::uint32_t> errors{0};  // that the kernel told some descriptor of it
   std::atomic<bool> is_unsynced{false};  // written since it was last synced
   std::uint32_t files = 0;
+  std::uint32_t told = 0;  // errors that the kernel told descriptors of it, the same one perhaps several times
   int anchor = -1;
   std::shared_ptr<const void> anchor_owner;
   Open open;
@@ -133,10 +140,10 @@ class DescriptorCache {
 
   struct Found {
     std::shared_ptr<const void> owner;
-    int fd = -1;  // none
+    int fd = -1;
   };
-  // A descriptor of the inode, if it is open.
-  Found Find(const FileKey& key);
+  // A descriptor of the inode. ESTALE if it is not open; EMFILE.
+  Result<Found> Find(const FileKey& key);
 
   // When the process has no descriptor left: closes some that can be at once. False if there are none.
   bool MakeRoom();

@@ -37,7 +37,7 @@ PathFd Own(UniqueFd fd, const FileKey& key, bool is_directory) {
 }
 
 bool IsShortage(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOMEM;
+  return IsOutOfDescriptors(error) || error == ENOMEM;
 }
 
 std::string PathOfFd(int proc_fd, int fd) {
@@ -373,8 +373,8 @@ void Export::ForgetDirectory(const FileKey& key) {
 
 Result<PathFd> Export::FindOpenFile(const FileKey& key) {
   auto found = open_files_.Find(key);
-  if (found.fd < 0) return Fail(ESTALE);
-  return PathFd{std::move(found.owner), found.fd, key, false};
+  if (!found) return tl::unexpected(found.error());
+  return PathFd{std::move(found->owner), found->fd, key, false};
 }
 
 std::string Export::PathOf(int fd) const {

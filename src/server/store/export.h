@@ -104,7 +104,7 @@ class Export {
   template <class Open>
   UniqueFd WithRoom(Open open) {
     UniqueFd fd = open();
-    if (!fd && (errno == EMFILE || errno == ENFILE)) {
+    if (!fd && IsOutOfDescriptors(errno)) {
       const int error = errno;
       const bool has_room = open_files_.MakeRoom();
       errno = error;

@@ -66,6 +66,13 @@ Result<std::size_t> PosixFile::ReadNoWait(std::span<std::byte> to, std::uint64_t
   return got;
 }
 
+tl::unexpected<Errno> PosixFile::WriteFailed(const Descriptor::Use& use) {
+  const int error = errno;
+  const bool was_synced = (::fcntl(use.Fd(), F_GETFL) & O_DSYNC) != 0;
+  if (error == EIO && was_synced) descriptor_.NoteSyncError(error);
+  return Fail(error);
+}
+
 // Here and below: entered before the thread acts as the opener, for to open again takes the server's rights.
 Result<std::size_t> PosixFile::Write(std::span<const std::byte> from, std::uint64_t offset) {
   if (offset > kMaxOffset) return Fail(EINVAL);
@@ -77,7 +84,7 @@ Result<std::size_t> PosixFile::Write(std::span<const std::byte> from, std::uint6
     const ssize_t count =
         ::pwrite(use->Fd(), from.data() + done, from.size() - done, static_cast<off_t>(offset + done));
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && done == 0) return FailErrno();
+    if (count < 0 && done == 0) return WriteFailed(*use);
     if (count <= 0) break;
     done += static_cast<std::size_t>(count);
   }
@@ -94,7 +101,7 @@ Result<AppendedAt> PosixFile::WriteAppend(std::span<const std::byte> from) {
   do {
     count = ::pwritev2(use->Fd(), &vector, 1, -1, RWF_APPEND);
   } while (count < 0 && errno == EINTR);
-  if (count < 0) return FailErrno();
+  if (count < 0) return WriteFailed(*use);
   if (count == 0) {
     const auto status = StatusOf(use->Fd());
     if (!status) return tl::unexpected(status.error());
@@ -131,7 +138,7 @@ Result<void> PosixFile::Allocate(std::uint32_t mode, std::uint64_t offset, std::
     result = ::fallocate(use->Fd(), static_cast<int>(mode), static_cast<off_t>(offset),
                          static_cast<off_t>(length));
   } while (result != 0 && errno == EINTR);
-  if (result != 0) return FailErrno();
+  if (result != 0) return WriteFailed(*use);
   return {};
 }
 
@@ -160,7 +167,7 @@ Result<std::size_t> PosixFile::CopyFrom(const StoreFile& from, std::uint64_t fro
   do {
     count = ::copy_file_range(source->Fd(), &in, use->Fd(), &out, length, 0);
   } while (count < 0 && errno == EINTR);
-  if (count < 0) return FailErrno();
+  if (count < 0) return WriteFailed(*use);
   return static_cast<std::size_t>(count);
 }
 

@@ -34,6 +34,9 @@ class PosixFile final : public StoreFile {
   Result<Attr> SetAttr(const Credentials& who, const AttrChange& change) override;
 
  private:
+  // errno, of a write.
+  tl::unexpected<Errno> WriteFailed(const Descriptor::Use& use);
+
   Export& export_;
   const Credentials opener_;
   mutable Descriptor descriptor_;
