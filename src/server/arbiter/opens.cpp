@@ -14,8 +14,8 @@ void Arbiter::Arrive(RequestId id, Parked parked) {
   if (Decide(id, at->second)) parked_.erase(id);
 }
 
-// A signal ends a wait for others, and nobody is harmed for who got one. A wait for a commit or a drain goes on: a disk does not
-// know EINTR (rule O5).
+// A signal ends a wait for others, and nobody is harmed for who got one. A wait for a commit or a drain goes on:
+// a disk does not know EINTR (rule O5).
 void Arbiter::On(const Withdraw& event) {
   if (const auto at = parked_.find(event.request); at != parked_.end()) {
     at->second.withdrawn = true;
@@ -124,7 +124,8 @@ bool Arbiter::HarmsOthers(const Verdict& verdict) {
   return false;
 }
 
-// A change that would fail anyway harms nobody, and gets its own errno rather than EBUSY. Who is fenced has his answer (rule T6).
+// A change that would fail anyway harms nobody, and gets its own errno rather than EBUSY. Who is fenced has his
+// answer (rule T6).
 bool Arbiter::NeedsCheck(const Parked& parked, const Verdict& verdict) {
   const auto* change = std::get_if<ChangeWish>(&parked.wish);
   const bool is_answer = verdict.kind == Verdict::kGrant || verdict.error == ESTALE;

@@ -88,7 +88,7 @@ struct ChangeWish {
   std::vector<Target> targets;  // existing files it touches; none for a create
   Instant wait_until{};
   std::string path;
-  bool checked = false;  // would succeed but for others; without that it may be granted, but harms nobody (CheckFirst, rule T2)
+  bool checked = false;  // would succeed but for others; until then it harms nobody (CheckFirst, rule T2)
 };
 struct CloseHandle { HandleId handle{}; };
 struct FlushHandle {

@@ -1,6 +1,6 @@
 // Service: what each frame of a mount means. It keeps the sessions' connections, hands each request to its operation
-// (ops/, one file a family) and watches the leases and the age of records. Decisions are the arbiter's (through the Coordinator), effects on files
-// the BackingStore's. Rules S1-S4, A1. Any thread.
+// (ops/, one file a family) and watches the leases and the age of records. Decisions are the arbiter's (through the
+// Coordinator), effects on files the BackingStore's. Rules S1-S4, A1. Any thread.
 #pragma once
 
 #include <memory>

@@ -2,10 +2,10 @@
 // many are kept: beyond that, one that was not used lately is closed, and opened again by its file handle,
 // with the same access mode, when it is next used. Access was checked at the open and is not checked again.
 //
-// What is not closed (decision 8): a descriptor in use; the last one of an inode that was written, before its data is on
-// stable storage. The last one of an inode without a name, and of a file that is closed by its program while others that
-// wrote are without a descriptor, becomes the inode's *anchor*, by which its files are opened again. The kernel tells each descriptor once of a write error; one
-// that was closed hears of it from those that were told.
+// What is not closed (decision 8): a descriptor in use; the last one of an inode that was written, before its
+// data is on stable storage. The last one of an inode that has no name, or that has unsynced data when its
+// program closes it, becomes the inode's *anchor*, by which its other files are opened again. The kernel tells
+// each descriptor once of a write error; one that was closed hears of it from those that were told.
 //
 // Any thread. The mutex is for opens, closes, and who finds a descriptor closed; to use an open one takes two
 // atomic operations on a word of its own.
