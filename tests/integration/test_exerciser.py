@@ -31,11 +31,12 @@ def test_one_node(scene, operations, within):
     assert did_everything(output)
 
 
-@pytest.mark.parametrize("locks, threads", [("posix", 1), ("ofd", 1)])
+@pytest.mark.parametrize("locks, threads", [("posix", 1), ("ofd", 1), ("ofd", 2)])
 @pytest.mark.parametrize("operations, within", [
     (10_000, 240), pytest.param(100_000, 3000, marks=[pytest.mark.slow, pytest.mark.programs])])
 def test_two_nodes_under_locks(scene, operations, within, locks, threads):
-    """C1: after a granted lock of the file each node sees what the other wrote: with read, mapped, and in the size."""
+    """C1: after a granted lock of the file each node sees what the other wrote: with read, mapped, and in the size. OFD locks
+    let several threads of a node read together."""
     model = scene.lab.directory / "model"
     shared = ["--locks", locks, "--model", model, "--threads", threads]
     outputs = finish([start(scene, node, operations, *shared, "--first-worker", number * threads)

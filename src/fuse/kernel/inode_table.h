@@ -47,6 +47,8 @@ class Inode : public std::enable_shared_from_this<Inode> {
   std::optional<KnownPages> Pages() const;
   // Requires that the kernel dropped what was older: it has finished the open, or an invalidation.
   void SetPages(const KnownPages& pages);
+  // For who drops the pages if they are older than something, and says how new they are then. May be held for long.
+  std::mutex& DropMutex() { return drop_mutex_; }
 
   // Closes that are on their way (rule O5): a flushed handle usually goes, a released one does.
   void BeginClose();
@@ -77,6 +79,7 @@ class Inode : public std::enable_shared_from_this<Inode> {
   std::atomic<bool> locked_ = false;
   std::atomic<bool> untold_ = false;
 
+  std::mutex drop_mutex_;
   mutable std::mutex mutex_;
   std::optional<KnownPages> pages_;
   std::optional<Attr> removed_;

@@ -21,22 +21,33 @@ void GrantToKernel(Mount& mount, KernelReply reply, const baton::Open& open,
   if (!heard && lock.mode != protocol::LockMode::kUnlock) Undo(mount, lock, open.generation);
 }
 
+bool PagesAreOf(const baton::Open& open, std::uint64_t change) {
+  const auto pages = open.inode->Pages();
+  return pages && pages->generation == open.generation && pages->change == change;
+}
+
+// Once for all who are granted shared locks together: another invalidation would spoil what the first of them
+// asks for already.
+void DropOlderPages(Mount& mount, const baton::Open& open, std::uint64_t change) {
+  const std::scoped_lock one_at_a_time(open.inode->DropMutex());
+  if (PagesAreOf(open, change)) return;
+  mount.InvalidatePages(*open.inode);
+  KnownPages now = open.inode->Pages().value_or(open.pages);
+  now.generation = open.generation;
+  now.change = change;
+  open.inode->SetPages(now);
+}
+
 // Rule C1: what others wrote before is seen by whoever has the lock.
 void Granted(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
              const protocol::LockRequest& lock, std::uint64_t change) {
   mount.coherence.BeforeGrant(open->inode);
-  const auto pages = open->inode->Pages();
-  const bool pages_valid = pages && pages->generation == open->generation && pages->change == change;
-  if (lock.mode == protocol::LockMode::kUnlock || pages_valid) {
+  if (lock.mode == protocol::LockMode::kUnlock || PagesAreOf(*open, change)) {
     GrantToKernel(mount, std::move(reply), *open, lock);
     return;
   }
   mount.notifier.Post([&mount, reply = std::move(reply), open, lock, change]() mutable {
-    mount.InvalidatePages(*open->inode);
-    KnownPages now = open->inode->Pages().value_or(open->pages);
-    now.generation = open->generation;
-    now.change = change;
-    open->inode->SetPages(now);
+    DropOlderPages(mount, *open, change);
     GrantToKernel(mount, std::move(reply), *open, lock);
   });
 }
@@ -47,7 +58,8 @@ void Lock(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& o
           const protocol::LockRequest& lock) {
   if (open->dead) return mount.ReplyLate(std::move(reply), *open);
   open->NotePages();
-  if (open->inode->SetLocked()) open->inode->SetUntold(true);  // what was believed until now ends with the grant
+  if (open->inode->SetLocked())
+    open->inode->SetUntold(true);  // what was believed until now ends with the grant
   client::CallOptions<Operation::kLock> call;
   call.generation = open->generation;
   call.late = [&mount, open, lock](LockAnswer&& answer) {
