@@ -36,6 +36,7 @@ BATON_PARITY_TABLE(
         {"ForWriting", SizeAfter("file", O_WRONLY), Gives(10)},
         {"ForBoth", SizeAfter("file", O_RDWR), Gives(10)},
         {"AccessModeThree", Opening("file", O_ACCMODE), kOk},
+        {"AccessModeThreeTruncated", SizeAfter("file", O_ACCMODE | O_TRUNC), Gives(0)},
         {"Truncated", SizeAfter("file", O_WRONLY | O_TRUNC), Gives(0)},
         {"TruncatedForBoth", SizeAfter("file", O_RDWR | O_TRUNC), Gives(0)},
         {"TruncatedForReading", SizeAfter("file", O_RDONLY | O_TRUNC), Gives(0)},

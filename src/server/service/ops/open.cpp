@@ -37,11 +37,12 @@ void Granted(Service& service, Call& call, const Opening& opening, const std::sh
       const HandleEntry entry(*file);
       error = entry.error();
       if (error == 0) {
-        const bool writable = (opening.flags & O_ACCMODE) != O_RDONLY;
+        const int access = opening.flags & O_ACCMODE;
+        const bool writable = access == O_WRONLY || access == O_RDWR;
         Result<void> truncated;
         if (writable) {
           truncated = file->file->Truncate(0);
-        } else {  // O_RDONLY|O_TRUNC: its own descriptor may not write
+        } else {  // O_RDONLY|O_TRUNC, or neither: its own descriptor may not write
           const auto again = service.store().Open(Service::CredentialsOf(opening.caller), opening.ref, opening.flags);
           if (!again) truncated = Fail(again.error().value);
         }
