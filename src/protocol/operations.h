@@ -40,7 +40,7 @@ enum class Order : std::uint8_t { kAny, kOrdered };
   X(16, MakeDirectory, MakeDirectoryRequest, NodeReply, kChanges, kFirstReply, kAny)            \
   X(17, Unlink, RemoveRequest, Nothing, kChanges, kFirstReply, kAny)                            \
   X(18, RemoveDirectory, RemoveRequest, NodeReply, kChanges, kFirstReply, kAny)                 \
-  X(19, Rename, RenameRequest, Nothing, kChanges, kFirstReply, kAny)                            \
+  X(19, Rename, RenameRequest, NodeReply, kChanges, kFirstReply, kAny)                            \
   X(20, Link, LinkRequest, NodeReply, kChanges, kFirstReply, kAny)                              \
   X(21, Readdir, ReaddirRequest, ReaddirReply, kReads, kRunsAgain, kAny)                        \
   X(22, Statfs, StatfsRequest, StatfsReply, kReads, kRunsAgain, kAny)                           \

@@ -45,6 +45,19 @@ void ChangeAndAcknowledge(Mount& mount, KernelReply reply, std::shared_ptr<Inode
               });
 }
 
+// ... with an answer that is a directory that has lost its name, if any: programs may work in it still.
+template <Operation kOp>
+void ChangeAndNoteRemoved(Mount& mount, KernelReply reply, std::shared_ptr<Inode> inode,
+                          typename protocol::MessagesOf<kOp>::Request request) {
+  Change<kOp>(mount, std::move(reply), std::move(inode), std::move(request),
+              [&mount](KernelReply to, client::Answer<kOp>&& answer) {
+                if (!answer.reply) return to.Error(answer.reply.error().value);
+                const auto removed = mount.inodes.Find(answer.reply->file);
+                if (removed) removed->SetRemoved(answer.reply->attr);
+                to.Ok();
+              });
+}
+
 // ... with an answer that is a new name.
 template <Operation kOp>
 void ChangeAndReplyEntry(Mount& mount, KernelReply reply, std::shared_ptr<Inode> directory, std::string name,

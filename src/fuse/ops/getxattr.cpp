@@ -12,6 +12,9 @@ void Getxattr(fuse_req_t request, fuse_ino_t number, const char* name, std::size
   if (number == FUSE_ROOT_ID && name == kRegisterXattr) return TellIdentity(mount, std::move(reply), size);
   if (name == kCapabilityXattr && !mount.options.suid) return reply.Error(ENODATA);
   auto inode = mount.inodes.Get(number);
+  // The kernel asks for its ACL before a path goes on in it.
+  if (std::string_view(name).starts_with("system.posix_acl_") && inode->Removed())
+    return reply.Error(ENODATA);
   mount.WithCaller(std::move(reply), Purpose::kLook,
                    [&mount, inode, name = std::string(name), size](KernelReply to, protocol::Caller caller) {
                      mount.Call<Operation::kGetxattr>(

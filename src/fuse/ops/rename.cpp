@@ -9,7 +9,7 @@ void Rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t 
   auto directory = mount.inodes.Get(parent);
   protocol::RenameRequest rename{directory->File(), name,  mount.inodes.Get(new_parent)->File(),
                                  new_name,          flags, {}};
-  ChangeAndAcknowledge<Operation::kRename>(mount, KernelReply(request), directory, std::move(rename));
+  ChangeAndNoteRemoved<Operation::kRename>(mount, KernelReply(request), directory, std::move(rename));
 }
 
 }  // namespace baton::ops

@@ -87,10 +87,12 @@ class BackingStore {
   virtual Result<Node> Link(const Credentials& who, const FileRef& file, const FileRef& directory,
                             std::string_view name) = 0;
   virtual Result<void> Unlink(const Credentials& who, const FileRef& directory, std::string_view name) = 0;
-  virtual Result<void> RemoveDirectory(const Credentials& who, const FileRef& directory,
+  // The directory, as it is now that it has no name.
+  virtual Result<Node> RemoveDirectory(const Credentials& who, const FileRef& directory,
                                        std::string_view name) = 0;
-  // `flags` as in renameat2(2), without RENAME_WHITEOUT.
-  virtual Result<void> Rename(const Credentials& who, const FileRef& directory, std::string_view name,
+  // `flags` as in renameat2(2), without RENAME_WHITEOUT. The directory that was replaced, as it is now; none: no
+  // reference.
+  virtual Result<Node> Rename(const Credentials& who, const FileRef& directory, std::string_view name,
                               const FileRef& new_directory, std::string_view new_name,
                               std::uint32_t flags) = 0;
   virtual Result<std::string> ReadLink(const Credentials& who, const FileRef& file) = 0;

@@ -99,13 +99,13 @@ class FaultyStore final : public BackingStore {
     if (auto pass = faults_->Pass(StoreOperation::kUnlink); !pass) return tl::unexpected(pass.error());
     return inner_->Unlink(who, directory, name);
   }
-  Result<void> RemoveDirectory(const Credentials& who, const FileRef& directory,
+  Result<Node> RemoveDirectory(const Credentials& who, const FileRef& directory,
                                std::string_view name) override {
     if (auto pass = faults_->Pass(StoreOperation::kRemoveDirectory); !pass)
       return tl::unexpected(pass.error());
     return inner_->RemoveDirectory(who, directory, name);
   }
-  Result<void> Rename(const Credentials& who, const FileRef& directory, std::string_view name,
+  Result<Node> Rename(const Credentials& who, const FileRef& directory, std::string_view name,
                       const FileRef& new_directory, std::string_view new_name, std::uint32_t flags) override {
     if (auto pass = faults_->Pass(StoreOperation::kRename); !pass) return tl::unexpected(pass.error());
     return inner_->Rename(who, directory, name, new_directory, new_name, flags);

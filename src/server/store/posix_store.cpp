@@ -205,34 +205,36 @@ Result<void> PosixStore::Unlink(const Credentials& who, const FileRef& directory
   return {};
 }
 
-Result<void> PosixStore::RemoveDirectory(const Credentials& who, const FileRef& directory,
+Result<Node> PosixStore::RemoveDirectory(const Credentials& who, const FileRef& directory,
                                          std::string_view name) {
   const auto place = Enter(who, directory, name, NameUse::kRemoveDirectory);
   if (!place) return tl::unexpected(place.error());
   const auto victim = export_->OpenChild(place->directory, place->name);
   const int result = ::unlinkat(place->directory.fd, place->name.c_str(), AT_REMOVEDIR);
   if (result != 0) return FailErrno();
-  if (!victim) return {};
-  if (const auto key = export_->KeyOfFd(victim->fd)) export_->ForgetDirectory(*key);
-  return {};
+  if (!victim) return Node();
+  auto removed = export_->Identify(victim->fd);
+  if (!removed) return Node();
+  export_->ForgetDirectory(removed->key);
+  return removed;
 }
 
-Result<void> PosixStore::Rename(const Credentials& who, const FileRef& directory, std::string_view name,
+Result<Node> PosixStore::Rename(const Credentials& who, const FileRef& directory, std::string_view name,
                                 const FileRef& new_directory, std::string_view new_name,
                                 std::uint32_t flags) {
-  if (auto checked = CheckRenameFlags(flags); !checked) return checked;
+  if (auto checked = CheckRenameFlags(flags); !checked) return tl::unexpected(checked.error());
   const auto from = Enter(who, directory, name, NameUse::kRename);
   if (!from) return tl::unexpected(from.error());
   const auto to = Enter(who, new_directory, new_name,
                         flags == RENAME_NOREPLACE ? NameUse::kRenameNoReplaceTarget : NameUse::kRename);
   if (!to) return tl::unexpected(to.error());
-  const auto identify = [&](const Place& place) -> Result<Node> {
-    const auto child = export_->OpenChild(place.directory, place.name);
+  const auto identify = [&](const Result<PathFd>& child) -> Result<Node> {
     if (!child) return tl::unexpected(child.error());
     return export_->Identify(child->fd);
   };
-  const auto moved = identify(*from);
-  const auto replaced = identify(*to);
+  const auto moved = identify(export_->OpenChild(from->directory, from->name));
+  const auto in_the_way = export_->OpenChild(to->directory, to->name);
+  const auto replaced = identify(in_the_way);
   const auto victim = export_->Hold(to->directory, to->name);
   if (!victim) return tl::unexpected(victim.error());
   if (::renameat2(from->directory.fd, from->name.c_str(), to->directory.fd, to->name.c_str(), flags) != 0) {
@@ -242,7 +244,9 @@ Result<void> PosixStore::Rename(const Credentials& who, const FileRef& directory
   if (flags == RENAME_EXCHANGE) Renamed(replaced, to->directory, to->name, from->directory, from->name);
   if (flags != RENAME_EXCHANGE && replaced) export_->ForgetDirectory(replaced->key);
   export_->NameGone(*victim);
-  return {};
+  if (!replaced || !S_ISDIR(replaced->attr.mode)) return Node();
+  auto now = identify(in_the_way);
+  return now && now->attr.nlink == 0 ? now : Node();
 }
 
 void PosixStore::Renamed(const Result<Node>& node, const PathFd& from, const std::string& name,

@@ -39,9 +39,9 @@ class PosixStore final : public BackingStore {
   Result<Node> Link(const Credentials& who, const FileRef& file, const FileRef& directory,
                     std::string_view name) override;
   Result<void> Unlink(const Credentials& who, const FileRef& directory, std::string_view name) override;
-  Result<void> RemoveDirectory(const Credentials& who, const FileRef& directory,
+  Result<Node> RemoveDirectory(const Credentials& who, const FileRef& directory,
                                std::string_view name) override;
-  Result<void> Rename(const Credentials& who, const FileRef& directory, std::string_view name,
+  Result<Node> Rename(const Credentials& who, const FileRef& directory, std::string_view name,
                       const FileRef& new_directory, std::string_view new_name, std::uint32_t flags) override;
   Result<std::string> ReadLink(const Credentials& who, const FileRef& file) override;
   Result<DirectoryPage> ReadDirectory(const Credentials& who, const FileRef& directory, std::uint64_t cookie,

@@ -156,6 +156,29 @@ CONFORMANCE(RemovingHasTheKernelsErrors) {
   ASSERT_OK(store.RemoveDirectory(kMe, root, "dir"));
 }
 
+CONFORMANCE(TellsOfADirectoryThatHasLostItsName) {
+  for (const char* name : {"removed", "replaced", "new"}) bench.PutDirectory(name);
+  bench.Put("file", "");
+  auto& store = bench.Store();
+  const FileRef root = bench.Root();
+  const Node old = bench.At("replaced"), gone = bench.At("removed");
+  const auto removed = store.RemoveDirectory(kMe, root, "removed");
+  ASSERT_OK(removed);
+  EXPECT_EQ(gone.ref, removed->ref);
+  EXPECT_EQ(0u, removed->attr.nlink);
+  const auto replaced = store.Rename(kMe, root, "new", root, "replaced", 0);
+  ASSERT_OK(replaced);
+  EXPECT_EQ(old.ref, replaced->ref);
+  EXPECT_EQ(0u, replaced->attr.nlink);
+  const auto moved = store.Rename(kMe, root, "replaced", root, "other", 0);
+  ASSERT_OK(moved);
+  EXPECT_TRUE(moved->ref.Empty());
+  bench.PutDirectory("third");
+  const auto exchanged = store.Rename(kMe, root, "other", root, "third", RENAME_EXCHANGE);
+  ASSERT_OK(exchanged);
+  EXPECT_TRUE(exchanged->ref.Empty());
+}
+
 CONFORMANCE(RenameObeysItsFlags) {
   bench.Put("a", "A");
   bench.Put("b", "B");

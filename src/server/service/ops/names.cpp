@@ -129,10 +129,9 @@ void RemoveDirectory(Service& service, Call call, const protocol::RemoveRequest&
   RemoveName(service, std::move(call), wish,
              [&store, who, wish] { return store.WouldRemoveDirectory(who, wish.directory, wish.name); },
              [&store, who, wish](Call& done, Epoch epoch) {
-               const auto last = store.Lookup(who, wish.directory, wish.name);
                const auto removed = store.RemoveDirectory(who, wish.directory, wish.name);
                if (!removed) return done.Fail(removed.error().value);
-               done.Answer(last ? protocol::NodeReply{last->ref, last->attr} : protocol::NodeReply(), epoch);
+               done.Answer(protocol::NodeReply{removed->ref, removed->attr}, epoch);
              });
 }
 
@@ -161,8 +160,10 @@ void Rename(Service& service, Call call, const protocol::RenameRequest& wish, st
     return store.WouldRename(who, wish.directory, wish.name, wish.new_directory, wish.new_name, wish.flags);
   };
   change.act = [&store, who, wish](Call& done, Epoch epoch) {
-    AnswerVoid(done, epoch,
-               store.Rename(who, wish.directory, wish.name, wish.new_directory, wish.new_name, wish.flags));
+    const auto replaced =
+        store.Rename(who, wish.directory, wish.name, wish.new_directory, wish.new_name, wish.flags);
+    if (!replaced) return done.Fail(replaced.error().value);
+    done.Answer(protocol::NodeReply{replaced->ref, replaced->attr}, epoch);
   };
   RunChange(service, std::move(call), std::move(change));
 }
