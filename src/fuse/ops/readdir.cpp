@@ -1,4 +1,5 @@
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "fuse/ops/convert.h"
@@ -7,6 +8,16 @@
 
 namespace baton::ops {
 namespace {
+
+// What the kernel has as the handle of an open directory. batond keeps nothing for it: the cookies in the
+// entries are the position.
+struct OpenDirectory {
+  protocol::Caller opener;  // whose rights count, whoever reads it later (rule I7)
+};
+
+OpenDirectory* Get(const fuse_file_info& info) {
+  return reinterpret_cast<OpenDirectory*>(info.fh);
+}
 
 using ReaddirAnswer = client::Answer<Operation::kReaddir>;
 enum class Style { kPlain, kPlus };
@@ -71,48 +82,50 @@ void Reply(Mount& mount, KernelReply reply, Style style, std::size_t size,
   EntryBuffer buffer(size);
   std::vector<std::shared_ptr<Inode>> counted;
   for (const protocol::ReaddirEntry& entry : answer.reply->entries) {
-    const bool fits = style == Style::kPlus
-                          ? AddPlus(mount, reply, directory, entry, buffer, counted)
-                          : buffer.Add(reply.Request(), entry);
+    const bool fits = style == Style::kPlus ? AddPlus(mount, reply, directory, entry, buffer, counted)
+                                            : buffer.Add(reply.Request(), entry);
     if (!fits) break;
   }
   if (reply.Data(buffer.Filled())) return;
   for (const auto& inode : counted) mount.inodes.Forget(*inode, 1);
 }
 
-void List(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset, Style style) {
+void List(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset, const fuse_file_info& info,
+          Style style) {
   Mount& mount = Mount::Of(request);
   auto directory = mount.inodes.Get(number);
-  mount.WithCaller(KernelReply(request), Purpose::kLook,
-                   [&mount, directory, size, offset, style](KernelReply reply, protocol::Caller caller) {
-                     const protocol::ReaddirRequest readdir{
-                         directory->File(), static_cast<std::uint64_t>(offset),
-                         static_cast<std::uint32_t>(size), style == Style::kPlus, std::move(caller)};
-                     mount.Call<Operation::kReaddir>(
-                         std::move(reply), WaitKind::kPlain, readdir,
-                         [&mount, directory, size, style](KernelReply to, ReaddirAnswer&& answer) {
-                           Reply(mount, std::move(to), style, size, directory, answer);
-                         });
-                   });
+  const protocol::ReaddirRequest readdir{directory->File(), static_cast<std::uint64_t>(offset),
+                                         static_cast<std::uint32_t>(size), style == Style::kPlus,
+                                         Get(info)->opener};
+  mount.Call<Operation::kReaddir>(KernelReply(request), WaitKind::kPlain, readdir,
+                                  [&mount, directory, size, style](KernelReply to, ReaddirAnswer&& answer) {
+                                    Reply(mount, std::move(to), style, size, directory, answer);
+                                  });
 }
 
 }  // namespace
 
-// batond keeps nothing for an open directory: the cookies in the entries are the position.
 void Opendir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-  KernelReply(request).Open(*info);
+  Mount::Of(request).WithCaller(KernelReply(request), Purpose::kLook,
+                                [info = *info](KernelReply reply, protocol::Caller caller) mutable {
+                                  auto opened = std::make_unique<OpenDirectory>(std::move(caller));
+                                  info.fh = reinterpret_cast<std::uint64_t>(opened.get());
+                                  if (reply.Open(info)) opened.release();
+                                });
 }
 
-void Releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
+void Releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
+  delete Get(*info);
   KernelReply(request).Ok();
 }
 
-void Readdir(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset, fuse_file_info*) {
-  List(request, number, size, offset, Style::kPlain);
+void Readdir(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset, fuse_file_info* info) {
+  List(request, number, size, offset, *info, Style::kPlain);
 }
 
-void Readdirplus(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset, fuse_file_info*) {
-  List(request, number, size, offset, Style::kPlus);
+void Readdirplus(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset,
+                 fuse_file_info* info) {
+  List(request, number, size, offset, *info, Style::kPlus);
 }
 
 }  // namespace baton::ops
