@@ -11,14 +11,18 @@ import shutil
 
 import pytest
 from lab import Lab
+from test_ordinary_user import USER as OWNER
+from test_ordinary_user import Own
 
 SUITE = pathlib.Path(__file__).resolve().parents[1] / "parity"
 THEMES = sorted(path.stem for path in SUITE.glob("*_test.cpp"))
 USER = 12000   # an ordinary user, for the second run
+# Who runs the suite: root, an ordinary user on root's mount, and one whose batond and batonfs are his own.
+RUNNERS = {"root": None, "user": USER, "own": OWNER}
 
 
 def differences(who):
-    """(pattern of case names, reason) of those that concern `who`: "root", "user", or both where the line says "all"."""
+    """(pattern of case names, reason) of those that concern `who`, which is one of RUNNERS; a line may say "all"."""
     for line in (SUITE / "differences.txt").read_text().splitlines():
         if line and not line.startswith("#"):
             concerned, pattern, reason = line.split(None, 2)
@@ -29,17 +33,30 @@ def differences(who):
 class Arena:
     """A mount, a local directory beside it, and runs of the suite in both."""
 
-    def __init__(self):
+    def __init__(self, own):
         self.lab = Lab()
+        try:
+            self.node = Own(self.lab).one if own else self.mount()
+            self.prepare(["own"] if own else ["root", "user"])
+        except BaseException:
+            self.lab.close(check=False)
+            raise
+
+    def mount(self):
         self.lab.server()
-        self.node = self.lab.node("one")
-        self.node.mount("suid", "dev")
+        node = self.lab.node("one")
+        node.mount("suid", "dev")
+        return node
+
+    def prepare(self, runners):
         self.local = self.lab.directory / "local"
         self.mounted = pathlib.Path(self.lab.mount_point)
-        for directory in (self.local, self.lab.export):
-            (directory / "root").mkdir(parents=True)
-            (directory / "user").mkdir()
-            os.chown(directory / "user", USER, USER)
+        for directory in (self.local / who for who in runners):
+            directory.mkdir(parents=True)
+        for directory in (self.lab.export / who for who in runners):
+            directory.mkdir()
+        for directory in (base / who for base in (self.local, self.lab.export) for who in runners if RUNNERS[who]):
+            os.chown(directory, RUNNERS[directory.name], RUNNERS[directory.name])
         self.reports = self.lab.directory / "reports"
         self.reports.mkdir()
         self.reports.chmod(0o1777)
@@ -59,7 +76,7 @@ class Arena:
     def run(self, directory, theme, who):
         """Result by case name: "passed", "skipped", or the text of the failure."""
         report = self.reports / f"{directory.name}-{theme}-{who}.json"
-        ids = {"uid": USER, "gid": USER} if who == "user" else {}
+        ids = {"uid": RUNNERS[who], "gid": RUNNERS[who]} if RUNNERS[who] else {}
         done = self.node.run([self.program, f"--gtest_filter={':'.join(self.cases[theme])}", f"--gtest_output=json:{report}"],
                              within=240, env={"BATON_PARITY_DIR": str(directory / who)}, **ids)
         if not report.exists():
@@ -78,9 +95,8 @@ def outcome(case):
     return failure or ("skipped" if case["result"] == "SKIPPED" else "passed")
 
 
-@pytest.fixture(scope="module")
-def arena():
-    made = Arena()
+def opened(own):
+    made = Arena(own)
     try:
         yield made
     except BaseException:
@@ -89,11 +105,32 @@ def arena():
     made.lab.close()
 
 
+@pytest.fixture(scope="module")
+def arena():
+    yield from opened(own=False)
+
+
+@pytest.fixture(scope="module")
+def own_arena():
+    yield from opened(own=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["root", "user"])
 @pytest.mark.parametrize("theme", THEMES)
 def test_mount_is_as_a_local_directory(arena, theme, who):
     """Issue 3: every case gives on the mount what it gives on a local file system; root and an ordinary user."""
+    compare(arena, theme, who)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", THEMES)
+def test_mount_of_an_ordinary_user_is_as_a_local_directory(own_arena, theme):
+    """A5: the same where batond and batonfs are that user's own."""
+    compare(own_arena, theme, "own")
+
+
+def compare(arena, theme, who):
     local, mounted = arena.run(arena.local, theme, who), arena.run(arena.mounted, theme, who)
     wrong = {name: text for name, text in local.items() if text not in ("passed", "skipped")}
     assert not wrong, "these fail on a local directory:\n" + told(wrong)
@@ -108,7 +145,7 @@ def test_mount_is_as_a_local_directory(arena, theme, who):
 def test_every_listed_difference_is_a_case(arena):
     """A pattern that matches nothing lists nothing."""
     known = [name for cases in arena.cases.values() for name in cases]
-    idle = [pattern for who in ("root", "user") for pattern, _ in differences(who) if not fnmatch.filter(known, pattern)]
+    idle = [pattern for who in RUNNERS for pattern, _ in differences(who) if not fnmatch.filter(known, pattern)]
     assert not idle
     assert len(known) >= 400
 
