@@ -1,6 +1,7 @@
 """O: what an open excludes."""
 import errno
 import os
+import pathlib
 
 import pytest
 from lab import eventually, refused
@@ -137,6 +138,13 @@ def test_waiting_for_a_claim(scene, guid, other_guid):
     holder.close(fd)
     waiter.pwrite(call.result(), b"waited")
     assert scene.stored("data") == b"waited"
+
+
+def test_a_signal_ends_nothing_but_a_wait(scene):
+    """O5: where nobody is in the way, a disk does not know EINTR, whenever the signal comes."""
+    program = ["/usr/bin/python3", pathlib.Path(__file__).parent / "programs" / "signals.py"]
+    running = [scene.one.popen([*program, scene.at(f"folder{n}"), 500], stdout=-1, stderr=-2, text=True) for n in range(4)]
+    assert [(process.communicate(timeout=120)[0], process.returncode) for process in running] == [("", 0)] * 4
 
 
 @pytest.mark.parametrize("wait", ["0", "0.3"])

@@ -68,6 +68,7 @@ void Pending::Consider(const Candidate& candidate) {
   const bool may_wait = entry.kind == WaitKind::kLock || entry.kind == WaitKind::kClaim;
   if (may_wait && entry.interrupted) {
     if (fates_.Withdraw(candidate.token, EINTR)) return;
+    if (entry.kind == WaitKind::kLock && session_.Withdraw(candidate.token, EINTR)) return;
     // While the link is down only a lock's wait ends with any signal: an open goes on when the link is
     // mended.
     if (LinkIsLive() || entry.kind == WaitKind::kLock) {

@@ -293,6 +293,32 @@ TEST_F(SessionTest, CancelAsksTheServer) {
   EXPECT_FALSE(session.Cancel(token));
 }
 
+TEST_F(SessionTest, CancelLeavesWhatIsNotSentYet) {
+  const CallToken unborn = session.NewToken();
+  EXPECT_FALSE(session.Cancel(unborn));
+  for (int i = 0; i < 8; ++i) Fsync("f");
+  const CallToken queued = Open("open");
+  EXPECT_FALSE(session.Cancel(queued)) << "it waits for a slot, and not for a claim";
+  transport.Pump();
+  EXPECT_THAT(trace, IsEmpty());
+  transport.Refuse(transport.sent[0], EIO);
+  EXPECT_EQ(transport.sent.size(), 9u);
+  EXPECT_TRUE(session.Cancel(queued));
+}
+
+TEST_F(SessionTest, WithdrawEndsOnlyWhatIsNotSentYet) {
+  CallToken sent = client::kNoToken;
+  for (int i = 0; i < 8; ++i) sent = Fsync("sent");
+  const CallToken queued = Fsync("queued");
+  EXPECT_FALSE(session.Withdraw(sent));
+  EXPECT_FALSE(session.Withdraw(client::kNoToken));
+  EXPECT_TRUE(session.Withdraw(queued));
+  EXPECT_FALSE(session.Withdraw(queued));
+  transport.Pump();
+  EXPECT_THAT(trace, ElementsAre("queued EINTR"));
+  EXPECT_EQ(transport.sent.size(), 8u);
+}
+
 TEST_F(SessionTest, CancelWhileTheLinkIsDownOrBreaksAbandons) {
   const CallToken before = Fsync("before");
   const CallToken during = Fsync("during");
