@@ -1,6 +1,7 @@
 """S: sessions outlive connections; leases, clean ends, and a server that cannot be reached."""
 import errno
 import os
+import pathlib
 import signal
 import time
 
@@ -51,6 +52,22 @@ def test_link_that_was_cut_for_long(scene, how, seconds):
     with refused(errno.EAGAIN, errno.EACCES):
         other = scene.two.python()
         other.lock(other.open("data", "rw"), "w")
+
+
+def test_a_break_is_a_pause_for_who_gets_signals(scene):
+    """S1, O5: a harmless signal before or while the link is down is no reason for an error, for opens neither."""
+    program = ["/usr/bin/python3", pathlib.Path(__file__).parent / "programs" / "signals.py"]
+    running = [scene.one.popen([*program, scene.at(f"folder{n}"), 1_000_000], stdout=-1, stderr=-2, text=True) for n in range(8)]
+    eventually(lambda: len(list(scene.lab.export.glob("folder*/*"))) > 0, 10)
+    for breaks in range(1, 6):
+        scene.one.cut()
+        eventually(lambda: scene.one.runs[-1].log().count("lost batond") == breaks, 20)
+        scene.one.mend()
+        eventually(lambda: scene.one.runs[-1].log().count("resumed session") == breaks, 20)
+    for process in running:
+        assert process.poll() is None
+        process.kill()
+    assert [process.communicate()[0] for process in running] == [""] * len(running)
 
 
 def test_each_request_takes_effect_once(scene):

@@ -139,23 +139,10 @@ bool Session::Abandon(CallToken token, int error) {
   return true;
 }
 
-bool Session::Withdraw(CallToken token, int error) {
-  const std::scoped_lock lock(mutex_);
-  const auto queued = std::ranges::find(queue_, token, &PendingCall::token);
-  if (token == kNoToken || queued == queue_.end()) return false;
-  WithdrawLocked(queued, error);
-  return true;
-}
-
 bool Session::Cancel(CallToken token) {
   std::unique_lock lock(mutex_);
-  PendingCall* call = slots_.Find(token);
-  if (call == nullptr || call->state != CallState::kSent) return false;
-  if (phase_ != Phase::kLive) {
-    AbandonLocked(*call, EINTR);
-    return true;
-  }
-  call->cancelled = true;  // should the link break, the call is abandoned
+  const PendingCall* call = slots_.Find(token);
+  if (phase_ != Phase::kLive || call == nullptr || call->state != CallState::kSent) return false;
   const protocol::CancelRequest request{.slot = call->slot, .sequence = call->sequence};
   const LinkId link = link_;
   lock.unlock();

@@ -115,12 +115,9 @@ class Session final : private Transport::Handler {
   // False: no such call is outstanding; it has completed or is just completing.
   bool Abandon(CallToken token, int error = EINTR);
 
-  // As Abandon, but only what is not yet sent.
-  bool Withdraw(CallToken token, int error = EINTR);
-
   // Asks batond to stop waiting on behalf of the call (a lock, a claim), which then completes with EINTR, or
-  // with success if it was too late. While batond cannot be reached: as Abandon. False: there is no such call
-  // (yet), or it is not sent yet; then nothing happens, since it waits for nobody's lock or claim.
+  // with success if it was too late. False: it does nothing, since batond cannot be reached or has not got the
+  // call; asked once more, it may.
   bool Cancel(CallToken token);
 
   // Kept until batond has answered, over broken connections and lost sessions.

@@ -77,10 +77,6 @@ void Session::OnDown(std::string_view reason, Instant last_heard) {
     was_live = status_.state == LinkState::kLive;
     ending = ending_;
     if (was_live) SetStateLocked(LinkState::kBroken, last_heard);
-    // batond may or may not have heard the CANCEL: the caller must not wait for the link.
-    for (PendingCall* call : slots_.Outstanding()) {
-      if (call->cancelled && call->state == CallState::kSent) AbandonLocked(*call, EINTR);
-    }
   }
   if (was_live && !ending) log::Warn("lost batond at {}: {}; requests wait", peer_, reason);
   RunDeferred();

@@ -17,7 +17,6 @@ void SlotTable::GiveBack(PendingCall& call) {
   call.state = CallState::kFree;
   call.body.clear();  // keeps its room
   call.token = kNoToken;
-  call.cancelled = false;
   call.refused = false;
   idle_.push_back(&call);
 }

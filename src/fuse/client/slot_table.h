@@ -33,8 +33,7 @@ struct PendingCall {
   std::uint64_t order = 0;  // of the first sending
   std::uint32_t slot = 0;
   std::uint32_t sequence = 0;
-  bool cancelled = false;  // a CANCEL has been sent
-  bool refused = false;    // its reply did not decode once
+  bool refused = false;  // its reply did not decode once
   // The caller's thread is still reading body and data. The record is not given back before this is false.
   std::atomic<bool> sending{false};
 };

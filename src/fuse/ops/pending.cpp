@@ -68,11 +68,10 @@ void Pending::Consider(const Candidate& candidate) {
   const bool may_wait = entry.kind == WaitKind::kLock || entry.kind == WaitKind::kClaim;
   if (may_wait && entry.interrupted) {
     if (fates_.Withdraw(candidate.token, EINTR)) return;
-    if (entry.kind == WaitKind::kLock && session_.Withdraw(candidate.token, EINTR)) return;
-    // While the link is down only a lock's wait ends with any signal: an open goes on when the link is
-    // mended.
-    if (LinkIsLive() || entry.kind == WaitKind::kLock) {
-      session_.Cancel(candidate.token);
+    // What batond does not have, or has while the link is down, is ended only if it is a lock's wait: an open
+    // goes on when it has been sent and the link is mended.
+    if (!session_.Cancel(candidate.token) && entry.kind == WaitKind::kLock) {
+      session_.Abandon(candidate.token, EINTR);
     }
   }
   if (entry.kind == WaitKind::kCachedWrite) {

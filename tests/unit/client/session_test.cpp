@@ -306,33 +306,18 @@ TEST_F(SessionTest, CancelLeavesWhatIsNotSentYet) {
   EXPECT_TRUE(session.Cancel(queued));
 }
 
-TEST_F(SessionTest, WithdrawEndsOnlyWhatIsNotSentYet) {
-  CallToken sent = client::kNoToken;
-  for (int i = 0; i < 8; ++i) sent = Fsync("sent");
-  const CallToken queued = Fsync("queued");
-  EXPECT_FALSE(session.Withdraw(sent));
-  EXPECT_FALSE(session.Withdraw(client::kNoToken));
-  EXPECT_TRUE(session.Withdraw(queued));
-  EXPECT_FALSE(session.Withdraw(queued));
-  transport.Pump();
-  EXPECT_THAT(trace, ElementsAre("queued EINTR"));
-  EXPECT_EQ(transport.sent.size(), 8u);
-}
-
-TEST_F(SessionTest, CancelWhileTheLinkIsDownOrBreaksAbandons) {
-  const CallToken before = Fsync("before");
-  const CallToken during = Fsync("during");
-  session.Cancel(before);
+TEST_F(SessionTest, CancelIsNothingWhileTheLinkIsDown) {
+  const CallToken token = Open("open");
+  EXPECT_TRUE(session.Cancel(token));
   transport.Down();
-  EXPECT_THAT(trace, ElementsAre("before EINTR fate-unknown"));
-  session.Cancel(during);
+  EXPECT_FALSE(session.Cancel(token));
   transport.Pump();
-  EXPECT_THAT(trace, ElementsAre("before EINTR fate-unknown", "during EINTR fate-unknown"));
+  EXPECT_THAT(trace, IsEmpty());
   transport.sent.clear();
   transport.Resume();
-  ASSERT_EQ(transport.sent.size(), 2u);
-  EXPECT_EQ(transport.sent[0].Op(), Operation::kSettle);
-  EXPECT_EQ(transport.sent[1].Op(), Operation::kSettle);
+  ASSERT_EQ(transport.sent.size(), 1u);
+  EXPECT_EQ(transport.sent[0].Op(), Operation::kOpen) << "it goes on as if there had been no signal";
+  EXPECT_TRUE(session.Cancel(token));
 }
 
 // --- Loss
