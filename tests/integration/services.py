@@ -10,6 +10,18 @@ from lab import eventually
 
 POSTGRES = (glob.glob("/usr/lib/postgresql/*/bin") or [""])[-1]
 
+PYTHON = ["/usr/bin/python3", "-I", "-c"]
+SQL_LOAD = """
+import subprocess, sys
+insert, *client, path = sys.argv[1:]
+program = subprocess.Popen(client, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+with open(path, "a", buffering=1) as acknowledged:
+    for number in range(1, 1 << 30):
+        program.stdin.write(insert.format(number) + ";\\n")
+        assert program.stdout.readline() == f"{number}\\n"
+        acknowledged.write(f"{number}\\n")
+"""
+
 # How a node ends under a program.
 ENDINGS = {"link-down": lambda node: node.cut(), "mount-killed": lambda node: node.kill_mount(),
            "crash": lambda node: node.crash()}
@@ -69,16 +81,34 @@ class Redis:
         return self.node.run(["redis-cli", *words]).stdout.strip()
 
 
-class Postgres:
-    """A cluster on the mount, in the hands of user postgres, reachable on its node only. It asks the machine whether the pid
-    and the shared memory named in postmaster.pid live: it runs with those of its own, as on a machine of its own."""
+class Database:
+    """A server with its files on the mount, in the hands of its own user, reachable on its node only. `client`: the program that
+    speaks to it, which prints what a query gives and nothing else."""
+
+    def __init__(self, node, guid, folder, owner, client):
+        self.node = node
+        owner = pwd.getpwnam(owner)
+        self.who = dict(instance=guid, uid=owner.pw_uid, gid=owner.pw_gid, env={"HOME": "/tmp"})
+        self.data = f"{node.lab.mount_point}/{folder}"
+        self.client = client
+        self.process = None
+
+    def start(self, within=120):
+        self.launch()
+        eventually(lambda: self.ask("SELECT 1") == "1", within, f"{type(self).__name__} answers on {self.node.name}")
+        return self
+
+    def load(self, insert):
+        """Inserts one row after the other: `insert` has {0} for its number, and returns that."""
+        return Load(self.node, "rows", [*PYTHON, SQL_LOAD, insert, *self.client])
+
+
+class Postgres(Database):
+    """It asks the machine whether the pid and the shared memory named in postmaster.pid live: it runs with those of its own, as
+    on a machine of its own."""
 
     def __init__(self, node, guid):
-        self.node = node
-        owner = pwd.getpwnam("postgres")
-        self.who = dict(instance=guid, uid=owner.pw_uid, gid=owner.pw_gid, env={"HOME": "/tmp"})
-        self.data = f"{node.lab.mount_point}/cluster"
-        self.process = None
+        super().__init__(node, guid, "cluster", "postgres", ["psql", "-h", "127.0.0.1", "-U", "postgres", "-Atq", "postgres"])
 
     def create(self):
         self.node.run([f"{POSTGRES}/initdb", "-D", self.data, "--no-sync", "-A", "trust", "-U", "postgres"], check=True,
@@ -90,25 +120,17 @@ class Postgres:
             "-c", "max_connections=20", "-c", "shared_buffers=16MB"], alone=True, **self.who)
         return self
 
-    def start(self, within=60):
-        self.launch()
-        eventually(lambda: self.ask("SELECT 1") == "1", within, f"PostgreSQL answers on {self.node.name}")
-        return self
-
     def ask(self, text):
-        return self.node.run(["psql", "-h", "127.0.0.1", "-U", "postgres", "-Atqc", text, "postgres"]).stdout.strip()
+        return self.node.run([*self.client, "-c", text]).stdout.strip()
 
 
-class MariaDb:
-    """A data directory on the mount, InnoDB with O_DIRECT; the server keeps its socket on the node's own disk."""
+class MariaDb(Database):
+    """InnoDB with O_DIRECT; the server keeps its socket on the node's own disk."""
 
     def __init__(self, node, guid):
-        self.node = node
-        owner = pwd.getpwnam("mysql")
-        self.who = dict(instance=guid, uid=owner.pw_uid, gid=owner.pw_gid, env={"HOME": "/tmp"})
-        self.data = f"{node.lab.mount_point}/mariadb"
         self.socket = f"/tmp/{uuid.uuid4().hex[:8]}.sock"
-        self.process = None
+        super().__init__(node, guid, "mariadb", "mysql",
+                         ["mariadb", "--no-defaults", f"--socket={self.socket}", "-u", "root", "-nBN"])
 
     def create(self):
         self.node.run(["mariadb-install-db", "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
@@ -121,10 +143,5 @@ class MariaDb:
             "--innodb-flush-log-at-trx-commit=1"], **self.who)
         return self
 
-    def start(self, within=120):
-        self.launch()
-        eventually(lambda: self.ask("SELECT 1") == "1", within, f"MariaDB answers on {self.node.name}")
-        return self
-
     def ask(self, text):
-        return self.node.run(["mariadb", "--no-defaults", f"--socket={self.socket}", "-u", "root", "-BNe", text]).stdout.strip()
+        return self.node.run([*self.client, "-e", text]).stdout.strip()

@@ -5,7 +5,7 @@ import errno
 
 import pytest
 from lab import eventually, refused
-from services import ENDINGS, Load, MariaDb, Postgres, Redis, background
+from services import ENDINGS, PYTHON, Load, MariaDb, Postgres, Redis, background
 
 # Of a dead program's claims: strangers that start slowly are to meet them all (S2, T9).
 LONG_LEASE = ("--lease", "60s")
@@ -28,7 +28,6 @@ base = sqlite3.connect(sys.argv[1], timeout=20)
 assert base.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 print(*base.execute("SELECT count(*), max(number) FROM line").fetchone())
 """
-PYTHON = ["/usr/bin/python3", "-I", "-c"]
 
 
 def refuses_strangers(node, other_guid, path):
@@ -162,16 +161,6 @@ def test_postgres_moves(scene, guid, other_guid):
     assert new.ask("SELECT max(number) FROM rows") == "1002"
 
 
-POSTGRES_LOAD = """
-import subprocess, sys
-program = subprocess.Popen(["psql", "-h", "127.0.0.1", "-U", "postgres", "-Atq", "postgres"], stdin=subprocess.PIPE,
-                           stdout=subprocess.PIPE, text=True, bufsize=1)
-with open(sys.argv[1], "a", buffering=1) as acknowledged:
-    for number in range(1, 1 << 30):
-        program.stdin.write(f"INSERT INTO line VALUES ({number}) RETURNING number;\\n")
-        assert program.stdout.readline() == f"{number}\\n"
-        acknowledged.write(f"{number}\\n")
-"""
 PGBENCH_SUMS = ("SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(delta) FROM pgbench_history) AND "
                 "(SELECT sum(bbalance) FROM pgbench_branches) = (SELECT sum(delta) FROM pgbench_history) AND "
                 "(SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT sum(delta) FROM pgbench_history)")
@@ -190,14 +179,14 @@ def test_postgres_under_pgbench(scene, guid, other_guid, ending):
     old.ask("CREATE TABLE line (number int PRIMARY KEY)")
     bench = ["pgbench", "-h", "127.0.0.1", "-U", "postgres", "-n", "-c", "4", "-T", "600", "postgres"]
     background(scene.one, "pgbench", bench)
-    load = Load(scene.one, "rows", [*PYTHON, POSTGRES_LOAD]).running(100, 120)
+    load = old.load("INSERT INTO line VALUES ({0}) RETURNING number").running(100, 120)
     old.ask("CHECKPOINT")
     load.running(load.acknowledged() + 100, 120)
     refuses_strangers(scene.two, other_guid, "cluster/pg_wal/" + old.ask("SELECT pg_walfile_name(pg_current_wal_insert_lsn())"))
     ENDINGS[ending](scene.one)
     for who in (other_guid, None):
         refuses_to_start(Postgres(scene.two, who).launch())
-    new = Postgres(scene.two, guid).start(120)
+    new = Postgres(scene.two, guid).start()
     refuses_strangers(scene.two, other_guid, "cluster/pg_wal/" + new.ask("SELECT pg_walfile_name(pg_current_wal_insert_lsn())"))
     largest = int(new.ask("SELECT max(number) FROM line"))
     assert largest >= load.acknowledged()
@@ -213,18 +202,6 @@ def test_postgres_under_pgbench(scene, guid, other_guid, ending):
         assert new.ask("SELECT max(number) FROM line") == str(largest)
 
 
-MARIADB_LOAD = """
-import subprocess, sys
-program = subprocess.Popen(["mariadb", "--no-defaults", "--socket=" + sys.argv[1], "-u", "root", "-nBN", "test"],
-                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-with open(sys.argv[2], "a", buffering=1) as acknowledged:
-    for number in range(1, 1 << 30):
-        program.stdin.write(f"INSERT INTO line VALUES ({number}, repeat('x', 2000)) RETURNING number;\\n")
-        assert program.stdout.readline() == f"{number}\\n"
-        acknowledged.write(f"{number}\\n")
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.programs
 @pytest.mark.parametrize("scene", [LONG_LEASE], indirect=True)
@@ -235,7 +212,7 @@ def test_mariadb(scene, guid, other_guid, ending):
     old.create()
     old.start()
     old.ask("CREATE DATABASE test; CREATE TABLE test.line (number int PRIMARY KEY, filler text) ENGINE=InnoDB")
-    load = Load(scene.one, "rows", [*PYTHON, MARIADB_LOAD, old.socket]).running(200, 120)
+    load = old.load("INSERT INTO test.line VALUES ({0}, repeat('x', 2000)) RETURNING number").running(200, 120)
     refuses_strangers(scene.two, other_guid, "mariadb/ibdata1")
     ENDINGS[ending](scene.one)
     for who in (other_guid, None):

@@ -5,9 +5,8 @@ import re
 
 import pytest
 from lab import eventually, refused
-from services import ENDINGS, background
+from services import ENDINGS, PYTHON, background
 
-PYTHON = ["/usr/bin/python3", "-I", "-c"]
 GIT = "git -c user.name=x -c user.email=x@example.org -c safe.directory='*'"
 
 
