@@ -81,3 +81,25 @@ def test_stressors(scene, capsys, nodes, names, seconds):
               f"{[descriptors(daemon) for daemon in daemons]}")
     assert all(after < before * 1.1 + 2048 for before, after in zip(sizes[1], sizes[2])), sizes
     eventually(lambda: all(descriptors(daemon) <= before + 4 for daemon, before in zip(daemons, opened)), 20, "no descriptor is kept")
+
+
+MAKE_AND_REMOVE = """
+import os, sys
+for number in range(int(sys.argv[2])):
+    path = f"{sys.argv[1]}/a file of which nothing is left {number}"
+    fd = os.open(path, os.O_CREAT | os.O_RDWR)
+    if number % 2: os.close(fd)
+    os.unlink(path)
+    if number % 2 == 0: os.close(fd)
+"""
+
+
+@pytest.mark.unsanitized
+def test_removed_files_leave_nothing(scene):
+    """The daemons keep nothing of files that are gone, not even in bounded tables."""
+    def churn(files):
+        scene.one.run(["/usr/bin/python3", "-c", MAKE_AND_REMOVE, scene.lab.mount_point, files], check=True, within=120)
+        return [memory(daemon) for daemon in (scene.server, scene.one.runs[-1])]
+    before = churn(2000)
+    after = churn(8000)
+    assert all(grown < size + 1024 for size, grown in zip(before, after)), (before, after)

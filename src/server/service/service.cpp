@@ -52,11 +52,15 @@ Service::Service(const ServiceOptions& options, store::BackingStore& store, Coor
                  const Clock& clock)
     : options_(options), store_(store), coordinator_(coordinator), timers_(timers), clock_(clock) {
   watched_at_ = clock_.Now();
+  store_.WhenGone([this](const FileKey& file, bool was_open) { watches_.Gone(file, was_open); });
   WatchLeases();
   ForgetRecords();
 }
 
-Service::~Service() { Stop(); }
+Service::~Service() {
+  Stop();
+  store_.WhenGone(nullptr);
+}
 
 void Service::Stop() {
   const std::lock_guard lock(watch_mutex_);

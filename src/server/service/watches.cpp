@@ -20,7 +20,7 @@ void Watches::Watch(const std::shared_ptr<Session>& session, const FileKey& file
     Shard& shard = ShardOf(file);
     const std::lock_guard lock(shard.mutex);
     if (shard.files.size() >= kMostFiles / kShards && !shard.files.contains(file)) told = MakeRoom(shard);
-    auto& watchers = shard.files[file];
+    auto& watchers = shard.files[file].watchers;
     const auto known = std::ranges::find(watchers, session->id(), &Watcher::id);
     if (known == watchers.end()) {
       watchers.push_back({session, session->id(), connection, Bit(what)});
@@ -32,6 +32,18 @@ void Watches::Watch(const std::shared_ptr<Session>& session, const FileKey& file
     }
   }
   Tell(told);
+}
+
+void Watches::Gone(const FileKey& file, bool was_open) {
+  Shard& shard = ShardOf(file);
+  const std::lock_guard lock(shard.mutex);
+  const auto at = shard.files.find(file);
+  if (at == shard.files.end()) return;
+  if (was_open) {
+    shard.files.erase(at);
+  } else {
+    at->second.gone = true;
+  }
 }
 
 void Watches::Changed(SessionId by, const FileKey& file, What what) {
@@ -61,7 +73,7 @@ std::vector<Watches::Told> Watches::Collect(Shard& shard, SessionId by, const Fi
   std::vector<Told> told;
   const auto at = shard.files.find(file);
   if (at == shard.files.end()) return told;
-  std::erase_if(at->second, [&](Watcher& watcher) {
+  std::erase_if(at->second.watchers, [&](Watcher& watcher) {
     if (watcher.id == by) return false;
     const auto session = watcher.session.lock();
     if (!session || session->ended() || session->connections() != watcher.connection) return true;
@@ -80,7 +92,7 @@ std::vector<Watches::Told> Watches::Collect(Shard& shard, SessionId by, const Fi
     if (data) watcher.what &= static_cast<std::uint8_t>(~Bit(What::kData));
     return watcher.what == 0;
   });
-  if (at->second.empty()) shard.files.erase(at);
+  if (at->second.watchers.empty() || at->second.gone) shard.files.erase(at);
   return told;
 }
 
@@ -88,7 +100,7 @@ std::vector<Watches::Told> Watches::Collect(Shard& shard, SessionId by, const Fi
 std::vector<Watches::Told> Watches::MakeRoom(Shard& shard) {
   std::vector<Told> told;
   const auto at = shard.files.begin();
-  for (const Watcher& watcher : at->second) {
+  for (const Watcher& watcher : at->second.watchers) {
     const auto session = watcher.session.lock();
     if (!session) continue;
     const bool names = (watcher.what & Bit(What::kNames)) != 0;

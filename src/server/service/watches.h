@@ -36,6 +36,10 @@ class Watches {
   // What is read after this, the session may believe until it is told. What was read before only if nothing changed since.
   void Watch(const std::shared_ptr<Session>& session, const FileKey& file, What what);
 
+  // Nobody can ask for the file any more. `was_open`: its last handle went; otherwise its last name, of which its watchers
+  // hear next, and are forgotten then.
+  void Gone(const FileKey& file, bool was_open);
+
   // A change has taken effect; `by` hears nothing of its own. Before the answer to `by`.
   void AttributesChanged(SessionId by, const FileKey& file) { Changed(by, file, What::kAttributes); }
   void DataChanged(SessionId by, const FileKey& file) { Changed(by, file, What::kData); }
@@ -49,9 +53,13 @@ class Watches {
     std::uint32_t connection = 0;  // Session::connections() when it was told
     std::uint8_t what = 0;         // bits of What
   };
+  struct File {
+    std::vector<Watcher> watchers;
+    bool gone = false;
+  };
   struct Shard {
     std::mutex mutex;
-    std::unordered_map<FileKey, std::vector<Watcher>> files;
+    std::unordered_map<FileKey, File> files;
   };
   struct Told {
     std::shared_ptr<Session> session;

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -167,6 +168,10 @@ class BackingStore {
   virtual Result<DirectoryPolicy> PolicyOf(const FileRef& file) = 0;
   // One of its names now, as StoreFile::Path. Asked with the server's own rights.
   virtual std::string PathOf(const FileRef& file) = 0;
+
+  // `then` hears of files that have no name and are not open any more, as far as the store notices (not where it may not
+  // open files by handle), and whether they were open until now. On any thread; it must not ask the store anything. Only while the store is not in use.
+  virtual void WhenGone(std::function<void(const FileKey&, bool)> then) = 0;
 };
 
 }  // namespace baton::store

@@ -104,6 +104,7 @@ void DescriptorCache::Remove(Descriptor& file) {
   if (--inode.files > 0) return;
   anchor = std::move(inode.anchor_owner);
   if (anchor) --anchors_;
+  if (inode.nameless && gone_) gone_(file.inode_->first, true);
   inodes_.erase(file.inode_->first);
 }
 
@@ -122,7 +123,12 @@ void DescriptorCache::Anchor(const FileKey& key, std::shared_ptr<const void> own
   {
     const std::lock_guard lock(mutex_);
     const auto at = inodes_.find(key);
-    if (at == inodes_.end() || at->second.anchor_owner) return;
+    if (at == inodes_.end()) {
+      if (gone_) gone_(key, false);
+      return;
+    }
+    at->second.nameless = true;
+    if (at->second.anchor_owner) return;
     at->second.anchor = fd;
     at->second.anchor_owner = std::move(owner);
     ++anchors_;

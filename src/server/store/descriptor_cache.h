@@ -121,6 +121,7 @@ struct OpenInode {
   std::atomic<bool> is_unsynced{false};  // written since it was last synced
   std::uint32_t files = 0;
   std::uint32_t told = 0;  // errors that the kernel told descriptors of it, the same one perhaps several times
+  bool nameless = false;
   int anchor = -1;
   std::shared_ptr<const void> anchor_owner;
   Open open;
@@ -131,11 +132,15 @@ class DescriptorCache {
   // Opens a file by `anchor`, or if that is -1 by handle, with the server's own rights; sets errno.
   using Reopen = std::function<UniqueFd(const FileHandle& handle, int anchor, int flags)>;
 
+  // An inode has no name and no file any more. Called with the mutex held: no file of it is added meanwhile.
+  using Gone = std::function<void(const FileKey& key, bool was_open)>;
+
   // Without `reopen` nothing is ever closed.
-  DescriptorCache(std::size_t most, Reopen reopen) : most_(most), reopen_(std::move(reopen)) {}
+  DescriptorCache(std::size_t most, Reopen reopen, Gone gone = nullptr)
+      : most_(most), reopen_(std::move(reopen)), gone_(std::move(gone)) {}
 
   bool ClosesFiles() const { return reopen_ != nullptr; }
-  // The inode's last name may be gone: if it is open, `fd` of `owner` keeps it from now on.
+  // The inode's last name is gone: if it is open, `fd` of `owner` keeps it from now on.
   void Anchor(const FileKey& key, std::shared_ptr<const void> owner, int fd);
 
   struct Found {
@@ -182,6 +187,7 @@ class DescriptorCache {
 
   const std::size_t most_;
   const Reopen reopen_;
+  const Gone gone_;
 
   mutable std::mutex mutex_;
   std::unordered_map<FileKey, OpenInode> inodes_;

@@ -59,7 +59,7 @@ Export::Export(UniqueFd root_fd, UniqueFd proc_fd, int mount, const Node& root, 
       options_(options),
       privileged_(::geteuid() == 0),
       names_(root.key, options.remembered_names),
-      open_files_(options.open_descriptors, Reopener()) {
+      open_files_(options.open_descriptors, Reopener(), [this](const FileKey& key, bool was_open) { Gone(key, was_open); }) {
   own_.uid = ::geteuid();
   own_.gid = ::getegid();
   const int count = ::getgroups(0, nullptr);
@@ -247,8 +247,14 @@ Result<PathFd> Export::Hold(const PathFd& directory, const std::string& name) {
 void Export::NameGone(const PathFd& held) {
   if (held.fd < 0) return;
   const auto node = Identify(held.fd);
-  if (node && node->attr.nlink == 0 && S_ISREG(node->attr.mode))
-    open_files_.Anchor(node->key, held.owner, held.fd);
+  if (!node || node->attr.nlink != 0) return;
+  if (S_ISREG(node->attr.mode)) return open_files_.Anchor(node->key, held.owner, held.fd);
+  Gone(node->key, false);
+}
+
+void Export::Gone(const FileKey& key, bool was_open) {
+  names_.Forget(key);
+  if (gone_) gone_(key, was_open);
 }
 
 Result<PathFd> Export::OpenParent(const PathFd& directory) {

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <functional>
 #include <limits>
 #include <list>
 #include <memory>
@@ -100,6 +101,8 @@ class Export {
   Result<PathFd> Hold(const PathFd& directory, const std::string& name);
   // The name is gone.
   void NameGone(const PathFd& held);
+  // See BackingStore. Not while the export is in use.
+  void WhenGone(std::function<void(const FileKey&, bool)> then) { gone_ = std::move(then); }
   // Tries once more, if descriptors were all there was wanting.
   template <class Open>
   UniqueFd WithRoom(Open open) {
@@ -136,6 +139,7 @@ class Export {
   bool IsBeneath(int directory_fd) const;
   bool IsBeneathByWalk(int directory_fd) const;
   void WarnOfForgery();
+  void Gone(const FileKey& key, bool was_open);
 
   const UniqueFd root_fd_;
   const UniqueFd proc_fd_;
@@ -146,6 +150,7 @@ class Export {
   const bool privileged_;
   Credentials own_;
   NameTable names_;
+  std::function<void(const FileKey&, bool)> gone_;
 
   std::mutex cache_mutex_;
   CacheOrder cache_;

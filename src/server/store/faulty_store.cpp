@@ -247,6 +247,7 @@ class FaultyStore final : public BackingStore {
     return inner_->PolicyOf(file);
   }
   std::string PathOf(const FileRef& file) override { return inner_->PathOf(file); }
+  void WhenGone(std::function<void(const FileKey&, bool)> then) override { inner_->WhenGone(std::move(then)); }
 
  private:
   std::shared_ptr<StoreFile> Wrap(std::shared_ptr<StoreFile> file) const {

@@ -49,6 +49,14 @@ void NameTable::Forget(const FileKey& file, const FileKey& directory, std::strin
                 [&](const SeenName& seen) { return seen.directory == directory && seen.name == name; });
 }
 
+void NameTable::Forget(const FileKey& file) {
+  const std::lock_guard lock(mutex_);
+  const auto found = index_.find(file);
+  if (found == index_.end()) return;
+  order_.erase(found->second);
+  index_.erase(found);
+}
+
 std::vector<SeenName> NameTable::NamesOf(const FileKey& file) {
   const std::lock_guard lock(mutex_);
   const Entry* entry = Find(file);

@@ -30,6 +30,7 @@ class NameTable {
   // A file with several links keeps its kMaxNames latest names; a directory has one.
   void Remember(const FileKey& file, bool is_directory, const FileKey& directory, std::string_view name);
   void Forget(const FileKey& file, const FileKey& directory, std::string_view name);
+  void Forget(const FileKey& file);
 
   // The latest first; empty if the file is unknown.
   std::vector<SeenName> NamesOf(const FileKey& file);

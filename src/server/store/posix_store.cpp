@@ -216,6 +216,7 @@ Result<Node> PosixStore::RemoveDirectory(const Credentials& who, const FileRef& 
   auto removed = export_->Identify(victim->fd);
   if (!removed) return Node();
   export_->ForgetDirectory(removed->key);
+  export_->NameGone(*victim);
   return removed;
 }
 

@@ -90,6 +90,7 @@ class PosixStore final : public BackingStore {
 
   Result<DirectoryPolicy> PolicyOf(const FileRef& file) override;
   std::string PathOf(const FileRef& file) override;
+  void WhenGone(std::function<void(const FileKey&, bool)> then) override { export_->WhenGone(std::move(then)); }
 
  private:
   enum class Purpose { kLook, kChange };

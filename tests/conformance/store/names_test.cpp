@@ -260,5 +260,36 @@ TEST(AsUser, ServesItsOwnUserOnly) {
   });
 }
 
+TEST(AsRoot, ItIsToldWhichFilesAreGone) {
+  StoreBench bench;
+  auto& store = bench.Store();
+  std::vector<std::pair<FileKey, bool>> gone;
+  store.WhenGone([&](const FileKey& key, bool was_open) { gone.emplace_back(key, was_open); });
+  const auto make = [&](const char* name) {
+    bench.Put(name, "text");
+    return bench.At(name).key;
+  };
+  const FileKey closed = make("closed"), linked = make("linked"), open = make("open"),
+                replaced = make("replaced");
+  bench.PutDirectory("directory");
+  const FileKey directory = bench.At("directory").key;
+  ASSERT_OK(store.Link(kMe, bench.At("linked").ref, bench.Root(), "link"));
+  auto file = store.Open(kMe, bench.At("open").ref, O_RDWR);
+  ASSERT_OK(file);
+
+  ASSERT_OK(store.Unlink(kMe, bench.Root(), "closed"));
+  ASSERT_OK(store.Unlink(kMe, bench.Root(), "linked"));
+  ASSERT_OK(store.Unlink(kMe, bench.Root(), "open"));
+  ASSERT_OK(store.RemoveDirectory(kMe, bench.Root(), "directory"));
+  using Gone = std::vector<std::pair<FileKey, bool>>;
+  EXPECT_EQ((Gone{{closed, false}, {directory, false}}), gone);
+  file->reset();
+  ASSERT_OK(store.Rename(kMe, bench.Root(), "link", bench.Root(), "replaced", 0));
+  ASSERT_OK(store.Unlink(kMe, bench.Root(), "replaced"));
+  EXPECT_EQ((Gone{{closed, false}, {directory, false}, {open, true}, {replaced, false}, {linked, false}}),
+            gone);
+  store.WhenGone(nullptr);
+}
+
 }  // namespace
 }  // namespace baton::store
