@@ -6,8 +6,8 @@
 //
 // Each walk has the next seed and that many operations of its own; --seed with the same --operations makes
 // the same walk again. Started by root it acts as root and as three users, otherwise as its own user. Walks
-// with an even seed compare times too, and wait for the clock before each operation. Exit status: 0, 1 if
-// something differed, 2 for bad usage.
+// with a seed that 4 divides compare times too, and wait for the clock before each operation. Exit status: 0,
+// 1 if something differed, 2 for bad usage.
 #include <csignal>
 #include <exception>
 #include <iostream>

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <climits>
 #include <ctime>
 #include <numeric>
 
@@ -31,6 +33,16 @@ std::string ParentOf(const std::string& path) {
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
+// It lies below a directory that its user may not search: a server that is not root finds it no more (rule
+// A5).
+bool IsShutIn(int fd) {
+  std::string path(4 * PATH_MAX, '\0');
+  const ssize_t size = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path.data(), path.size());
+  if (size < 0) return false;
+  path.resize(static_cast<std::size_t>(size));
+  return ::access(path.c_str(), F_OK) != 0 && errno == EACCES;
+}
+
 std::string NameOf(std::uint64_t seed) {
   return fmt::format("walk-{}-{}", ::getpid(), seed);
 }
@@ -41,7 +53,7 @@ Walk::Walk(const Options& options, const People& people)
     : options_(options),
       people_(people),
       random_(options.seed),
-      with_times_(options.seed % 2 == 0),
+      with_times_(options.seed % 4 == 0),
       local_("local", options.local, NameOf(options.seed), people.AreMany()),
       mount_("mount", options.mount, NameOf(options.seed), people.AreMany()) {
   for (const auto& kinds : {NameKinds(), AttributeKinds(), XattrKinds(), DescriptorKinds()})
@@ -121,10 +133,11 @@ void Walk::NoteRemoved() {
   for (int slot = 0; slot < kSlots; ++slot) {
     Held& held = held_[static_cast<std::size_t>(slot)];
     struct stat attributes;
-    if (!held.open || ::fstat(local_.Fd(slot), &attributes) != 0 || attributes.st_nlink > 0) continue;
-    if (S_ISDIR(held.type) && (held.flags & O_PATH) == 0) {
+    if (!held.open || ::fstat(local_.Fd(slot), &attributes) != 0) continue;
+    if (attributes.st_nlink > 0 && (people_.AreMany() || !IsShutIn(local_.Fd(slot)))) continue;
+    if (attributes.st_nlink == 0 && S_ISDIR(held.type) && (held.flags & O_PATH) == 0) {
       held.removed = true;
-    } else if (!S_ISREG(held.type) || (held.flags & O_PATH) != 0) {
+    } else if (attributes.st_nlink > 0 || !S_ISREG(held.type) || (held.flags & O_PATH) != 0) {
       local_.Close(slot);
       mount_.Close(slot);
       held = {};

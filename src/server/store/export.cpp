@@ -293,7 +293,11 @@ Result<PathFd> Export::OpenDirectoryOf(const PathFd& file) {
   if (path[root.size()] != '/') return Fail(ENOENT);
   const std::size_t start = std::min(root.size() + 1, slash);
   auto directory = OpenPath({}, slash == root.size() ? "" : path.substr(start, slash - start));
-  if (directory) directory->is_directory = true;
+  if (!directory) return directory;
+  // Where a directory was that is removed by now, with the file, there may be anything.
+  const auto status = StatusOf(directory->fd);
+  if (!status || !S_ISDIR(status->stx_mode)) return Fail(ENOENT);
+  directory->is_directory = true;
   return directory;
 }
 

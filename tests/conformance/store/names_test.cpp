@@ -179,6 +179,21 @@ CONFORMANCE(TellsOfADirectoryThatHasLostItsName) {
   EXPECT_TRUE(exchanged->ref.Empty());
 }
 
+CONFORMANCE(AnOpenFileWhoseDirectoryGaveWayToALinkHasNoPolicy) {
+  bench.PutDirectory("dir");
+  bench.Put("dir/file", "");
+  auto& store = bench.Store();
+  const Node file = bench.At("dir/file");
+  const auto open = store.Open(kMe, file.ref, O_RDONLY);
+  ASSERT_OK(open);
+  ASSERT_OK(store.Unlink(kMe, bench.At("dir").ref, "file"));
+  ASSERT_OK(store.RemoveDirectory(kMe, bench.Root(), "dir"));
+  ASSERT_OK(store.Symlink(kMe, bench.Root(), "dir", "dir"));
+  const auto policy = store.PolicyOf(file.ref);
+  ASSERT_OK(policy);
+  EXPECT_FALSE(policy->instance);
+}
+
 CONFORMANCE(RenameObeysItsFlags) {
   bench.Put("a", "A");
   bench.Put("b", "B");
