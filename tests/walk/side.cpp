@@ -106,10 +106,7 @@ Side::Side(std::string its_title, const std::string& base, const std::string& na
   }
   root_ = Must(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), path);
   // What is above belongs to nobody who walks, or cannot be written.
-  for (path = std::filesystem::path(path).parent_path(); !as_root && path.size() >= top_.size();
-       path = std::filesystem::path(path).parent_path()) {
-    Must(::chmod(path.c_str(), 0555), path);
-  }
+  if (!as_root) LetIn();
 }
 
 Side::~Side() {
@@ -195,6 +192,20 @@ void Side::SeeBelow(int directory, const std::string& path, bool contents,
 
 void Side::Reopen() const {
   Must(::fchmod(root_, 0777), "the walk's directory in " + title);
+}
+
+bool Side::IsShutIn() const {
+  std::string path = top_;
+  for (int level = 0; level < kLevels; ++level) path += "/" + std::to_string(level);
+  return ::access(path.c_str(), F_OK) != 0 && errno == EACCES;
+}
+
+void Side::LetIn() const {
+  std::string path = top_;
+  for (int level = 0; level < kLevels; ++level) {
+    Must(::chmod(path.c_str(), 0555), path);
+    path += "/" + std::to_string(level);
+  }
 }
 
 void Side::Remove() {

@@ -65,6 +65,9 @@ class Side {
   std::map<std::string, Seen> SeeAll(bool contents) const;
   // The directory lets everybody in again.
   void Reopen() const;
+  // An ordinary user has shut a directory above it, by "..": whether, and open again.
+  bool IsShutIn() const;
+  void LetIn() const;
   // Removes all of it.
   void Remove();
 

@@ -102,6 +102,11 @@ void Walk::One() {
   Remember(text + " = " + Told(local));
   ++(local.error == 0 ? counts_[kind.name].succeeded : counts_[kind.name].failed);
   if (local != mount) Fail(fmt::format("local: {}\n    mount: {}", Told(local), Told(mount)));
+  if (!people_.AreMany() &&
+      local_.IsShutIn()) {  // a server that is not root would find nothing of it (rule A5)
+    local_.LetIn();
+    mount_.LetIn();
+  }
   if (local.error == 0) NoteSlot(operation, person);
   NoteRemoved();
   if (look) CompareTouched(operation);
