@@ -23,16 +23,18 @@ constexpr const char* kFooter = R"(Exit codes:
   0  done
   1  refused, or it did not work; stderr says why
   2  the command line is wrong
-  3  batond cannot be reached; stderr says at which socket, and what to try
+  3  batond cannot be reached; stderr says at which socket, and what to try, or mount-status what the mount waits for
   126, 127  baton run: the program cannot be run, is not found
 
 Examples:
   baton instances                       who lives where
   baton opens db/main.sqlite            who has this file, and how
+  baton mount-status /mnt/b             whether the mount reaches its server, and what waits
   baton events --follow --json          every takeover and refusal, for a script
   baton fence 6f1c...                   stop an incarnation for good, and wait until it is
   baton run --instance 6f1c... --stdout /mnt/b/app.log -- app --serve
-baton COMMAND --help says more. What asks batond must run on its machine, as root or as its user.)";
+baton COMMAND --help says more. What asks batond must run on its machine, as root or as its user;
+mount-status, register and run are for the node of the mount.)";
 
 constexpr const char* kRunFooter =
     R"(In full: baton run --instance GUID [OPTIONS] -- PROGRAM [ARGUMENTS...]
@@ -43,6 +45,12 @@ redirection by the shell opens them without an instance: then the program does n
 Sets the variables and becomes the program: the process id stays, signals and the exit code are the program's own.
 Exit codes of baton itself: 1 a log file cannot be opened, 2 the command line is wrong, 126 the program cannot be run,
 127 it is not found.)";
+
+constexpr const char* kMountStatusFooter =
+    R"(The mount answers by itself: also while it waits for its server, and to everybody who may use it.
+States: connecting (no session yet), live, broken (requests wait, the session will be resumed), lost (the server has ended the
+session: what was open answers ESTALE; a new one is sought). Exit codes: 0 live, 3 any other state, 1 no such mount.
+Without baton: getfattr --only-values -n system.baton.status MOUNTPOINT)";
 
 constexpr const char* kRegisterFooter =
     R"(The process and all that it starts later carry the instance on that mount, until it
@@ -86,6 +94,14 @@ void AddQueries(CLI::App& app, Arguments& a) {
   events
       ->add_option("--since", a.events.since, "begin there: 10m before now, or 2026-11-23T06:49:31 (Z: UTC)")
       ->type_name("TIME");
+}
+
+void AddMountStatus(CLI::App& app, Arguments& a) {
+  CLI::App* command = app.add_subcommand(
+      "mount-status", "a mount of this node: its server, what waits, also when no server answers");
+  command->footer(kMountStatusFooter);
+  command->add_option("MOUNTPOINT", a.path, "the root directory of the mount")->required();
+  command->callback([&a] { a.action = [&a] { return MountStatus(a.query, a.path); }; });
 }
 
 void AddChanges(CLI::App& app, Arguments& a) {
@@ -181,6 +197,7 @@ int Main(int argc, char** argv) {
       ->type_name("DIR");
   app.add_flag("--json", a.query.json, "one JSON object per line instead of a table");
   AddQueries(app, a);
+  AddMountStatus(app, a);
   AddChanges(app, a);
   AddRun(app, a);
   AddRegistration(app, a);

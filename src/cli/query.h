@@ -1,4 +1,4 @@
-// The commands that ask batond something over its control socket. Each answers an exit code and has told the
+// The commands that ask batond something over its control socket, or a mount of this node. Each answers an exit code and has told the
 // person.
 #pragma once
 
@@ -24,6 +24,9 @@ struct EventsOptions {
   std::string since;  // a duration before now, or an ISO 8601 time; empty: all that are there
 };
 int Events(const QueryOptions& options, const EventsOptions& events);
+
+// Exit code kUnreachable: the mount answers, and says that it does not reach batond.
+int MountStatus(const QueryOptions& options, const std::string& mount_point);
 
 // `command`: fence, reset or forget.
 int ChangeInstance(const QueryOptions& options, const std::string& command, const std::string& guid);

@@ -142,6 +142,47 @@ std::string ShowStatus(const Rows& rows) {
   return text;
 }
 
+std::string ShowMountStatus(const Rows& rows) {
+  std::string text;
+  const auto line = [&](const char* name, const std::string& value) {
+    text += fmt::format("{:<14}{}\n", name, value.empty() ? "-" : value);
+  };
+  const auto member = [](const Json& row, const char* key) {
+    return row.contains(key) ? row[key] : Json::object();
+  };
+  for (const Json& row : rows) {
+    const std::string trouble = Text(row, "trouble");
+    const std::string refusal = Text(row, "refusal");
+    const Json oldest = member(row, "oldest");
+    line("mount point", Text(row, "mount_point"));
+    line("batonfs", fmt::format("{} (pid {})", Text(row, "version"), Text(row, "pid")));
+    line("node", Text(row, "node"));
+    line("state", fmt::format("{} for {}{}{}", Text(row, "state"), Time(row, "since_micros"),
+                              trouble.empty() ? "" : ": ", trouble));
+    if (!refusal.empty()) line("refused", refusal + "; it is asked again, but will hardly change its mind");
+    line("server", Text(row, "server"));
+    line("addresses", Text(row, "servers"));
+    line("session", Text(row, "session"));
+    line("lease", Number(row, "lease_micros") == 0 ? "" : Time(row, "lease_micros"));
+    line("waiting", oldest.empty() ? Text(row, "waiting")
+                                   : fmt::format("{}, the oldest for {}: {} by {}", Text(row, "waiting"),
+                                                 Time(oldest, "age_micros"), Text(oldest, "operation"),
+                                                 Program(oldest)));
+    line("fences", Text(row, "fences"));
+    for (const Json& fence : member(row, "fence_list")) {
+      line("", fmt::format("{} up to epoch {}", Text(fence, "guid"), Text(fence, "epoch")));
+    }
+    std::string options;
+    const Json chosen = member(row, "options");
+    for (const auto& [name, value] : chosen.items()) {
+      options +=
+          fmt::format("{}{}={}", options.empty() ? "" : ", ", Printable(name), Text(chosen, name.c_str()));
+    }
+    line("options", options);
+  }
+  return text;
+}
+
 std::string ShowSessions(const Rows& rows) {
   Table table(
       {{"NODE"}, {"MOUNT"}, {"STATE"}, {"HANDLES", Align::kRight}, {"LAST HEARD", Align::kRight}, {"PEER"}});

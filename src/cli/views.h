@@ -15,6 +15,7 @@ std::string ShowSessions(const Rows& rows);
 std::string ShowInstances(const Rows& rows);
 std::string ShowOpens(const Rows& rows);
 std::string ShowLocks(const Rows& rows);
+std::string ShowMountStatus(const Rows& rows);
 std::string ShowEvents(const Rows& rows);
 
 // A stream of events: widths are fixed, since what comes is not known.
