@@ -30,6 +30,7 @@ namespace baton {
 namespace {
 
 constexpr Duration kStartLimit = std::chrono::seconds(10);
+constexpr Duration kBackgroundWait = std::chrono::seconds(1);  // for a server that is there after all
 constexpr Duration kEndLimit = std::chrono::seconds(2);
 
 using Problem = std::optional<std::string>;
@@ -150,21 +151,16 @@ class Program {
 
   // Until the mount is usable, or the reason why not.
   Problem Start() {
-    if (auto connected = session_.Start(kStartLimit); !connected) return connected.error().text;
-    mount_.WaitForFences();
-    const auto mounted =
-        mount_.kernel.Mount(options_.mount_point, KernelOptions(options_), ops::Table(), &mount_);
-    if (!mounted) {
-      return fmt::format("mounting at {}: {}", options_.mount_point, std::strerror(mounted.error().value));
+    // Nothing is mounted without a server, unless that is wanted.
+    if (!options_.background_mount) {
+      if (auto connected = session_.Start(kStartLimit); !connected) return connected.error().text;
+      mount_.WaitForFences();
     }
-    mount_.kernel.StartThreads();
-    if (!mount_.kernel.WaitUsable(kStartLimit))
-      return std::string("the kernel did not begin to use the mount");
-    own_device_ = mount_.kernel.UsableDevice();
-    mount_.coherence.CheckKernel();
+    if (auto problem = StartKernel()) return problem;
     mount_.housekeeping.Start({.fast_wanted = [this] { return mount_.pending.Wanted(); },
                                .fast = [this] { mount_.pending.Poll(); },
                                .slow = [this] { Sweep(); }});
+    if (options_.background_mount) session_.StartInBackground(kBackgroundWait);
     return std::nullopt;
   }
 
@@ -194,8 +190,22 @@ class Program {
   }
 
  private:
+  Problem StartKernel() {
+    const auto mounted =
+        mount_.kernel.Mount(options_.mount_point, KernelOptions(options_), ops::Table(), &mount_);
+    if (!mounted) {
+      return fmt::format("mounting at {}: {}", options_.mount_point, std::strerror(mounted.error().value));
+    }
+    mount_.kernel.StartThreads();
+    if (!mount_.kernel.WaitUsable(kStartLimit))
+      return std::string("the kernel did not begin to use the mount");
+    own_device_ = mount_.kernel.UsableDevice();
+    mount_.coherence.CheckKernel();
+    return std::nullopt;
+  }
+
   client::SessionIdentity Identity() const {
-    return {.node = options_.node.empty() ? HostName() + ":" + options_.mount_point : options_.node,
+    return {.node = options_.node,
             .boot = FirstLineOf("/proc/sys/kernel/random/boot_id"),
             .machine = FirstLineOf("/etc/machine-id"),
             .mount_point = options_.mount_point,
@@ -259,6 +269,7 @@ int RunMount(MountOptions options, std::vector<Endpoint> servers) {
   if (auto problem = OpenLog(options)) Fail(daemon, *problem);
   if (!options.foreground && chdir("/") != 0) Fail(daemon, fmt::format("chdir /: {}", std::strerror(errno)));
   const UniqueFd signals = BlockEndSignals();
+  if (options.node.empty()) options.node = HostName() + ":" + options.mount_point;
   const std::string from = options.servers;
   const std::string to = options.mount_point;
   Program program(std::move(options), std::move(servers));

@@ -23,13 +23,17 @@ Session::~Session() {
   End({});
 }
 
-tl::expected<void, ConnectError> Session::Start(Duration timeout) {
+void Session::BeginConnecting() {
   {
     const std::scoped_lock lock(mutex_);
     started_ = true;
     status_.since = clock_.Now();
   }
   transport_.Start(*this);
+}
+
+tl::expected<void, ConnectError> Session::Start(Duration timeout) {
+  BeginConnecting();
   std::unique_lock lock(mutex_);
   const auto known = [this] { return start_result_.has_value(); };
   if (!changed_.wait_for(lock, timeout, known)) {
@@ -41,6 +45,18 @@ tl::expected<void, ConnectError> Session::Start(Duration timeout) {
   lock.unlock();
   if (!result) End({});
   return result;
+}
+
+void Session::StartInBackground(Duration wait) {
+  BeginConnecting();
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, wait, [this] { return start_result_.has_value(); });
+  if (status_.state == LinkState::kLive) return;
+  const bool failed = start_result_ && !*start_result_;
+  const std::string why = failed ? start_result_->error().text : "no answer from batond yet";
+  start_result_.emplace();  // refusals are logged from now on
+  lock.unlock();
+  log::Warn("{}; trying on, requests wait", why);
 }
 
 void Session::End(Duration timeout) {
@@ -72,6 +88,17 @@ void Session::End(Duration timeout) {
 Session::Status Session::State() const {
   const std::scoped_lock lock(mutex_);
   return status_;
+}
+
+Session::Report Session::Describe() const {
+  const std::scoped_lock lock(mutex_);
+  Report report = report_;
+  report.status = status_;
+  if (status_.state == LinkState::kLost) report.session = {};
+  if (status_.state == LinkState::kLive) return report;
+  report.trouble = refusal_ ? refusal_->text : unreachable_;
+  if (refusal_) report.refusal = refusal_->kind;
+  return report;
 }
 
 // --- Calls
@@ -108,6 +135,32 @@ void Session::Submit(PendingCall& call, Generation generation) {
   lock.unlock();
   SendCall(link, call, 0);
   SendingDone(call);
+}
+
+void Session::AwaitSession(CallToken token, Duration op_timeout, UniqueFunction<void(Result<>)> done) {
+  RawCompletion completion = [done = std::move(done)](const RawAnswer& answer) mutable {
+    done(answer.error == 0 ? Result<>() : Result<>(Fail(answer.error)));
+    return true;
+  };
+  std::unique_lock lock(mutex_);
+  if (ended_) {
+    lock.unlock();
+    completion(OwnAnswer(ENOTCONN, Fate::kKnown));
+    return;
+  }
+  if (phase_ == Phase::kLive) {
+    deferred_.push_back({std::move(completion), OwnAnswer(0, Fate::kKnown), {}});
+    transport_.Wake();
+    return;
+  }
+  PendingCall& call = slots_.Take();
+  call.state = CallState::kQueued;
+  call.only_waits = true;
+  call.done = std::move(completion);
+  call.token = token;
+  call.op_timeout = op_timeout;
+  call.issued = clock_.Now();
+  queue_.push_back(&call);
 }
 
 void Session::SendingDone(PendingCall& call) {
@@ -167,7 +220,8 @@ void Session::AcknowledgeFence(const Guid& guid, Epoch epoch, Instant at) {
 void Session::ReportLate(HandleId handle, Generation generation) {
   CallOptions<Operation::kLate> call;
   call.generation = generation;
-  Call<Operation::kLate>({handle}, [](Answer<Operation::kLate>&&) {}, std::move(call));
+  Call<Operation::kLate>(
+      {handle}, [](Answer<Operation::kLate>&&) {}, std::move(call));
 }
 
 void Session::InstanceGone(const Guid& guid, Epoch epoch) {

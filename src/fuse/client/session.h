@@ -89,6 +89,10 @@ class Session final : private Transport::Handler {
   // follow.
   tl::expected<void, ConnectError> Start(Duration timeout);
 
+  // Connects, and goes on trying for as long as it takes, whatever the first attempts come to; calls stand in
+  // line meanwhile. Returns with the first session or failure, or after `wait`.
+  void StartInBackground(Duration wait);
+
   // Says BYE (rule S4) and waits at most `timeout` for the answer, then closes. What is outstanding then
   // completes with ENOTCONN, as does every later call.
   void End(Duration timeout);
@@ -120,6 +124,10 @@ class Session final : private Transport::Handler {
   // call; asked once more, it may.
   bool Cancel(CallToken token);
 
+  // Runs `done` as soon as there is a session to call, on the transport's thread as completions do. Until
+  // then it is given up as a call is: by Abandon, after `op_timeout`, with the mount's end.
+  void AwaitSession(CallToken token, Duration op_timeout, UniqueFunction<void(Result<>)> done);
+
   // Kept until batond has answered, over broken connections and lost sessions.
   void AcknowledgeFence(const Guid& guid, Epoch epoch, Instant at);
   void InstanceGone(const Guid& guid, Epoch epoch);
@@ -133,6 +141,18 @@ class Session final : private Transport::Handler {
     Instant since{};
   };
   Status State() const;
+
+  // For people.
+  struct Report {
+    Status status;
+    std::string server;  // of the session, or of the last one; empty: none yet
+    SessionId session{};
+    Duration lease{};
+    std::string trouble;  // why there is no connection; empty while all is well
+    // batond answers, and refuses: it is asked again and again, but may never answer otherwise.
+    std::optional<ConnectError::Kind> refusal;
+  };
+  Report Describe() const;
 
  private:
   enum class Phase : std::uint8_t { kNoLink, kHello, kResuming, kLive };
@@ -186,6 +206,7 @@ class Session final : private Transport::Handler {
   void AbandonLocked(PendingCall& call, int error);
   void WithdrawLocked(std::deque<PendingCall*>::iterator queued, int error);
   void SetStateLocked(LinkState state, Instant since);
+  void BeginConnecting();
   void ReportStartLocked(tl::expected<void, ConnectError> result);
 
   Transport& transport_;
@@ -211,7 +232,9 @@ class Session final : private Transport::Handler {
   bool bye_answered_ = false;
   std::optional<tl::expected<void, ConnectError>> start_result_;
   std::string unreachable_;              // the last reason
-  std::optional<ConnectError> refusal_;  // HELLO's, until a HELLO succeeds
+  std::optional<ConnectError> refusal_;  // HELLO's, until a HELLO succeeds or a round of attempts meets none
+  bool refused_in_round_ = false;
+  Report report_;  // of the last session
 
   // Of the transport's thread.
   std::string peer_;

@@ -75,6 +75,7 @@ void Session::OnDown(std::string_view reason, Instant last_heard) {
     phase_ = Phase::kNoLink;
     link_ = kNoLink;
     was_live = status_.state == LinkState::kLive;
+    unreachable_ = peer_ + ": " + std::string(reason);
     ending = ending_;
     if (was_live) SetStateLocked(LinkState::kBroken, last_heard);
   }
@@ -85,6 +86,7 @@ void Session::OnDown(std::string_view reason, Instant last_heard) {
 void Session::OnUnreachable(int error, std::string_view reason) {
   const std::scoped_lock lock(mutex_);
   unreachable_ = reason;
+  if (!std::exchange(refused_in_round_, false)) refusal_.reset();
   // At the start a silent address may yet answer: Start's own limit ends that.
   if (error == ETIMEDOUT && !refusal_) return;
   ReportStartLocked(tl::unexpected(refusal_.value_or(ConnectError{
@@ -180,6 +182,7 @@ void Session::HelloRefused(int error) {
     starting = !start_result_.has_value();
     if (!starting && refusal_ && refusal_->text == refusal.text) starting = true;  // said already
     refusal_ = refusal;
+    refused_in_round_ = true;
   }
   if (!starting) log::Error("{}; trying again", refusal.text);
   transport_.Drop(Link(), refusal.text);
@@ -195,6 +198,8 @@ void Session::Welcome(const protocol::HelloReply& reply) {
     const std::scoped_lock lock(mutex_);
     if (ended_) return;
     refusal_.reset();
+    unreachable_.clear();
+    report_ = {.server = peer_, .session = session_, .lease = lease_};
     phase_ = Phase::kResuming;
     if (!resumes) slots_.Open(std::min(reply.slots, protocol::kMaxSlots));
   }
@@ -259,6 +264,9 @@ void Session::DrainQueue() {
     LinkId link = kNoLink;
     {
       const std::scoped_lock lock(mutex_);
+      while (phase_ == Phase::kLive && !queue_.empty() && queue_.front()->only_waits) {
+        WithdrawLocked(queue_.begin(), 0);
+      }
       draining_ = phase_ == Phase::kLive && !queue_.empty() && slots_.HasFree();
       if (!draining_) return;
       call = queue_.front();

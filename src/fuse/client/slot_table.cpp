@@ -18,6 +18,7 @@ void SlotTable::GiveBack(PendingCall& call) {
   call.body.clear();  // keeps its room
   call.token = kNoToken;
   call.refused = false;
+  call.only_waits = false;
   idle_.push_back(&call);
 }
 

@@ -33,7 +33,8 @@ struct PendingCall {
   std::uint64_t order = 0;  // of the first sending
   std::uint32_t slot = 0;
   std::uint32_t sequence = 0;
-  bool refused = false;  // its reply did not decode once
+  bool refused = false;     // its reply did not decode once
+  bool only_waits = false;  // for a session: nothing is sent, it never gets a slot
   // The caller's thread is still reading body and data. The record is not given back before this is false.
   std::atomic<bool> sending{false};
 };

@@ -49,8 +49,12 @@ bool Inode::WhenClosed(UniqueFunction<void()>& then) {
   return true;
 }
 
+InodeTable::InodeTable() : root_(std::make_shared<Inode>(FileRef(), 0)) {
+  root_->lookups_ = 1;
+}
+
 InodeTable::~InodeTable() {
-  if (root_ != nullptr) root_->itself_.reset();
+  root_->itself_.reset();
   for (Inode* inode : std::exchange(known_to_kernel_, {})) {
     const auto parent = std::move(inode->parent_);
     const auto last = std::move(inode->itself_);
@@ -58,9 +62,9 @@ InodeTable::~InodeTable() {
 }
 
 void InodeTable::SetRoot(const FileRef& root, std::uint64_t number) {
-  root_ = std::make_shared<Inode>(root, number);
-  root_->lookups_ = 1;
   std::lock_guard lock(mutex_);
+  root_->file_ = root;
+  root_->number_ = number;
   root_->itself_ = root_;
   by_file_[root] = root_.get();
   by_number_[number] = root_.get();

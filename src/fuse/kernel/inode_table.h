@@ -73,8 +73,8 @@ class Inode : public std::enable_shared_from_this<Inode> {
  private:
   friend class InodeTable;
 
-  const FileRef file_;
-  const std::uint64_t number_;
+  FileRef file_;  // of the root: set once, by SetRoot
+  std::uint64_t number_;
   std::atomic<bool> retired_ = false;
   std::atomic<bool> locked_ = false;
   std::atomic<bool> untold_ = false;
@@ -95,11 +95,12 @@ class Inode : public std::enable_shared_from_this<Inode> {
 
 class InodeTable {
  public:
-  InodeTable() = default;
+  InodeTable();
   // The kernel forgets nothing one by one when it lets go of a mount.
   ~InodeTable();
 
-  // `root` stays for good; the kernel calls it FUSE_ROOT_ID.
+  // The root's inode is there from the begin and stays for good; the kernel calls it FUSE_ROOT_ID. Which file that is, is said
+  // once, before anybody asks.
   void SetRoot(const FileRef& root, std::uint64_t number);
   std::shared_ptr<Inode> Root() const { return root_; }
 

@@ -101,6 +101,13 @@ constexpr ValueOption kValueOptions[] = {
     {"entry_timeout", [](View n, View v, MountOptions& o) { return SetSeconds(n, v, o.entry_timeout); }},
 };
 
+struct Flag {
+  View name;
+  bool MountOptions::*option;
+};
+constexpr Flag kFlags[] = {{"allow_other", &MountOptions::allow_other},
+                           {"background_mount", &MountOptions::background_mount}};
+
 // Words of mount(2), as libfuse passes them on; the last of a contradicting pair wins there.
 constexpr View kKernelWords[] = {"ro",      "rw",      "suid",       "nosuid",      "dev",
                                  "nodev",   "exec",    "noexec",     "sync",        "async",
@@ -142,8 +149,9 @@ enum class Unknown { kRefuse, kTolerate };
 
 Problem SetOption(View word, Unknown unknown, MountOptions& options) {
   if (word.empty() || IsIgnored(word) || SetKernelWord(word, options)) return std::nullopt;
-  if (word == "allow_other") {
-    options.allow_other = true;
+  for (const Flag& flag : kFlags) {
+    if (word != flag.name) continue;
+    options.*flag.option = true;
     return std::nullopt;
   }
   const std::size_t equals = word.find('=');
@@ -278,7 +286,9 @@ std::string_view MountUsage() {
   return R"(batonfs - mounts a directory that batond serves
 
   batonfs HOST[:PORT][,HOST2...] MOUNTPOINT [-f] [-o option,...]
-  mount -t batonfs HOST[:PORT] MOUNTPOINT [-o option,...]
+  mount -t batonfs HOST[:PORT][,HOST2...] MOUNTPOINT [-o option,...]
+
+Several hosts are addresses of one server, tried in turn, the one that worked last first; [V6]:PORT for IPv6.
 
   -f, --foreground           stay in the foreground, log to stderr
   -o, --options LIST         options, separated by commas (a comma in a value: \,)
@@ -286,6 +296,7 @@ std::string_view MountUsage() {
 
 Options
   node=NAME                  this mount's name for the server and the operator (HOSTNAME:MOUNTPOINT)
+  background_mount           come up though no server answers yet, and go on trying; requests wait (off)
   claim_wait=SECONDS         how long an open waits for a file that another instance holds (1; 0: not at all)
   op_timeout=SECONDS         how long a request waits for a server that cannot be reached (0: for ever)
   allow_other                every user may use the mount (always so when root mounts)

@@ -27,6 +27,7 @@ struct MountOptions {
   std::string node;  // empty: HOSTNAME:MOUNTPOINT
   Duration claim_wait = std::chrono::seconds(1);
   Duration op_timeout{};  // 0: wait for ever
+  bool background_mount = false;  // the server need not be there yet
   bool allow_other = false;
   bool unidentified_anonymous = false;
   bool suid = false;

@@ -34,6 +34,7 @@ void FenceKeeper::OnNewSession(const protocol::HelloReply& reply, client::Genera
 
 void FenceKeeper::OnFences(const std::vector<protocol::Fence>& fences) {
   for (const protocol::Fence& fence : fences) Apply(fence, "");
+  mount_->SetReached();
 }
 
 void FenceKeeper::OnFenced(const protocol::FencedNotice& notice) {
@@ -41,10 +42,8 @@ void FenceKeeper::OnFenced(const protocol::FencedNotice& notice) {
 }
 
 void FenceKeeper::Apply(const protocol::Fence& fence, std::string_view to_node) {
-  Epoch& in_force = in_force_[fence.guid];
-  const bool known = Raw(fence.epoch) <= Raw(in_force);
+  const bool known = !mount_->fences.Raise(fence.guid, fence.epoch);
   if (known && fence.acknowledged) return;
-  in_force = std::max(in_force, fence.epoch);
   const Opens opens = mount_->opens.KillIncarnation(fence.guid, fence.epoch);
   const RetiredInodes retired = RetireInodesOf(opens);
   if (!known) {

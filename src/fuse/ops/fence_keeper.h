@@ -7,7 +7,6 @@
 // It is the session's listener: calls come from the transport's thread and do not block.
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string_view>
 
@@ -41,7 +40,6 @@ class FenceKeeper final : public client::SessionListener {
   void TellKernelOf(const RetiredInodes& retired);
 
   Mount* mount_ = nullptr;
-  std::map<Guid, Epoch> in_force_;  // of the transport's thread
   bool had_session_ = false;
 };
 

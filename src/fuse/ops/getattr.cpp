@@ -3,6 +3,38 @@
 #include "fuse/ops/operations.h"
 
 namespace baton::ops {
+namespace {
+
+void GetattrOfRoot(Mount& mount, KernelReply reply, protocol::Caller caller) {
+  if (const auto kept = mount.coherence.RootAttributes()) {
+    reply.Attributes(ToStat(*kept), 0);
+    return;
+  }
+  // So that nobody who only passes by waits for a batond that cannot be reached (rule S5): umount(8), df,
+  // mountpoint(1).
+  if (!mount.LinkIsLive()) {
+    reply.Attributes(ToStat(mount.last_known.Root()), 0);
+    return;
+  }
+  client::CallOptions<Operation::kGetattr> call;
+  call.op_timeout = Mount::kPatience;
+  mount.Call<Operation::kGetattr>(
+      std::move(reply), WaitKind::kPlain, {mount.inodes.Root()->File(), std::move(caller)},
+      [&mount](KernelReply to, client::Answer<Operation::kGetattr>&& answer) {
+        if (Mount::TimedOut(answer)) {
+          to.Attributes(ToStat(mount.last_known.Root()), 0);
+          return;
+        }
+        if (answer.reply) {
+          mount.last_known.SetRoot(answer.reply->attr);
+          mount.coherence.KeepRootAttributes(to.Since(), *answer.reply);
+        }
+        mount.ReplyAttributes(std::move(to), answer.reply);
+      },
+      std::move(call));
+}
+
+}  // namespace
 
 void Getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
   Mount& mount = Mount::Of(request);
@@ -14,19 +46,17 @@ void Getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
     reply.Attributes(ToStat(*removed), 0);
     return;
   }
+  if (inode == mount.inodes.Root()) {
+    return mount.WithCaller(std::move(reply), Purpose::kLookAtRoot,
+                            [&mount](KernelReply to, protocol::Caller caller) {
+                              GetattrOfRoot(mount, std::move(to), std::move(caller));
+                            });
+  }
   mount.WithCaller(std::move(reply), Purpose::kLook,
                    [&mount, inode](KernelReply to, protocol::Caller caller) {
-                     const bool is_root = inode == mount.inodes.Root();
-                     if (const auto kept = is_root ? mount.coherence.RootAttributes() : std::nullopt) {
-                       to.Attributes(ToStat(*kept), 0);
-                       return;
-                     }
                      mount.Call<Operation::kGetattr>(
                          std::move(to), WaitKind::kPlain, {inode->File(), std::move(caller)},
-                         [&mount, is_root](KernelReply last, client::Answer<Operation::kGetattr>&& answer) {
-                           if (is_root && answer.reply) {
-                             mount.coherence.KeepRootAttributes(last.Since(), *answer.reply);
-                           }
+                         [&mount](KernelReply last, client::Answer<Operation::kGetattr>&& answer) {
                            mount.ReplyAttributes(std::move(last), answer.reply);
                          });
                    });

@@ -1,4 +1,6 @@
+#include "base/status_xattr.h"
 #include "fuse/ops/mount.h"
+#include "fuse/ops/mount_status.h"
 #include "fuse/ops/operations.h"
 #include "fuse/ops/registration.h"
 #include "fuse/ops/xattr_names.h"
@@ -9,6 +11,7 @@ namespace baton::ops {
 void Getxattr(fuse_req_t request, fuse_ino_t number, const char* name, std::size_t size) {
   Mount& mount = Mount::Of(request);
   KernelReply reply(request);
+  if (std::string_view(name) == kStatusXattr) return TellStatus(mount, std::move(reply), size);
   if (number == FUSE_ROOT_ID && name == kRegisterXattr) return TellIdentity(mount, std::move(reply), size);
   if (name == kCapabilityXattr && !mount.options.suid) return reply.Error(ENODATA);
   auto inode = mount.inodes.Get(number);

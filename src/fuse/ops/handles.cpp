@@ -11,6 +11,12 @@ void CloseHandle(Mount& mount, HandleId handle, client::Generation generation) {
       {handle}, [](client::Answer<Operation::kClose>&&) {}, std::move(call));
 }
 
+void LimitFateWait(Mount& mount, client::CallToken token) {
+  const Duration limit = mount.options.op_timeout;
+  if (limit == Duration::zero()) return;
+  mount.housekeeping.After(limit, [&mount, token] { mount.fates.Withdraw(token, ETIMEDOUT); });
+}
+
 void FillOpenFlags(const baton::Open& open, fuse_file_info& info) {
   info.direct_io = open.Uncached();
   info.keep_cache = open.inode->Pages() == open.pages;

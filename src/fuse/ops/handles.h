@@ -28,15 +28,20 @@ std::shared_ptr<baton::Open> MakeOpen(const client::Answer<kOp>& answer, const p
   return open;
 }
 
-// Sends an OPEN or CREATE when the fate of whatever was given up about the same inode is known (rule S5). Attempt has a
-// `reply`, and `about`, the file or the directory.
+// Who waits for a fate waits no longer than op_timeout: it may be that of a request on a link that is broken
+// (rule S5).
+void LimitFateWait(Mount& mount, client::CallToken token);
+
+// Sends an OPEN or CREATE when the fate of whatever was given up about the same inode is known (rule S5).
+// Attempt has a `reply`, and `about`, the file or the directory.
 template <Operation kOp, class Attempt>
 void SendAttempt(Mount& mount, Attempt attempt,
                  typename protocol::MessagesOf<kOp>::Request (*request)(const Mount&, const Attempt&),
                  void (*answered)(Mount&, Attempt, const client::Answer<kOp>&)) {
   const client::CallToken token = mount.session.NewToken();
   auto about = attempt.about;
-  mount.Register(attempt.reply, WaitKind::kClaim, token);
+  mount.Register(attempt.reply,
+                 {token, WaitKind::kClaim, attempt.reply.Context().pid, protocol::PropertiesOf(kOp)->name});
   client::FateTable::Waiter go = [&mount, token, request, answered,
                                   attempt = std::move(attempt)](Result<> fate) mutable {
     if (!fate) {
@@ -47,7 +52,8 @@ void SendAttempt(Mount& mount, Attempt attempt,
     client::CallOptions<kOp> call;
     call.token = token;
     call.generation = attempt.caller.generation;
-    call.late = [&mount, about = attempt.about, ticket = attempt.caller.ticket](client::Answer<kOp>&& answer) {
+    call.late = [&mount, about = attempt.about,
+                 ticket = attempt.caller.ticket](client::Answer<kOp>&& answer) {
       if (answer.reply) CloseHandle(mount, answer.reply->handle, answer.generation);
       mount.fates.Known(about->FateKey());
     };
@@ -55,14 +61,16 @@ void SendAttempt(Mount& mount, Attempt attempt,
     KernelReply reply = std::move(attempt.reply);
     mount.Call<kOp>(
         std::move(reply), WaitKind::kClaim, wish,
-        [&mount, answered, attempt = std::move(attempt)](KernelReply to, client::Answer<kOp>&& answer) mutable {
+        [&mount, answered, attempt = std::move(attempt)](KernelReply to,
+                                                         client::Answer<kOp>&& answer) mutable {
           attempt.reply = std::move(to);
           mount.NoteFate(answer, attempt.about->FateKey());
           answered(mount, std::move(attempt), answer);
         },
         std::move(call));
   };
-  if (mount.fates.Pass(about->FateKey(), token, go)) go({});
+  if (mount.fates.Pass(about->FateKey(), token, go)) return go({});
+  LimitFateWait(mount, token);
 }
 
 // How the kernel is to use the open.

@@ -44,11 +44,23 @@ void Mount::OnInterrupt(fuse_req_t request, void* token) {
   mount.housekeeping.Hurry();
 }
 
-void Mount::Register(const KernelReply& reply, WaitKind kind, client::CallToken token,
+void Mount::Register(const KernelReply& reply, const Pending::Request& request,
                      std::shared_ptr<Inode> inode) {
-  pending.Add(token, kind, reply.Context().pid, std::move(inode));
+  pending.Add(request, clock.Now(), std::move(inode));
   fuse_req_interrupt_func(reply.Request(), &Mount::OnInterrupt,
-                          reinterpret_cast<void*>(static_cast<std::uint64_t>(token)));
+                          reinterpret_cast<void*>(static_cast<std::uint64_t>(request.token)));
+}
+
+void Mount::AwaitServer(KernelReply reply, UniqueFunction<void(KernelReply)> then) {
+  const client::CallToken token = session.NewToken();
+  Register(reply, {token, WaitKind::kPlain, reply.Context().pid, "first look"});
+  session.AwaitSession(
+      token, options.op_timeout,
+      [this, token, reply = std::move(reply), then = std::move(then)](Result<> there) mutable {
+        pending.Remove(token);
+        if (!there) return reply.Error(there.error().value);
+        then(std::move(reply));
+      });
 }
 
 Who Mount::Looker(const KernelReply& reply) const {
@@ -115,13 +127,13 @@ void Mount::PinCaller(const Who& caller, Epoch epoch) {
 Mount::Judged Mount::JudgeSlowly(pid_t tid) {
   for (;;) {
     WaitForFences();
-    const std::uint64_t fences = fences_begun_;
+    const std::uint64_t begun = fences_begun_;
     Judged judged{.generation = session.CurrentGeneration()};
     judged.resolution = identity.Resolve(tid);
     judged.ticket = member_requests.Begin();
     // A fence that came while the process kept us waiting, before the ticket was there to hold it up, is
     // missing from the verdict.
-    if (fences == fences_begun_) return judged;
+    if (begun == fences_begun_) return judged;
   }
 }
 

@@ -27,7 +27,9 @@
 #include "fuse/kernel/worker_pool.h"
 #include "fuse/ops/ancestor_cache.h"
 #include "fuse/ops/coherence.h"
+#include "fuse/ops/fence_list.h"
 #include "fuse/ops/housekeeping.h"
+#include "fuse/ops/last_known.h"
 #include "fuse/ops/member_requests.h"
 #include "fuse/ops/pending.h"
 #include "fuse/ops/refusal_log.h"
@@ -42,8 +44,10 @@ using protocol::Operation;
 
 // What a request means to do, for the identity it needs.
 enum class Purpose {
-  kLook,    // reads names or attributes: no instance needed (rule T10)
-  kLookAs,  // as above, but the answer depends on the instance (rule X1); whoever has none that counts looks
+  kLook,        // reads names or attributes: no instance needed (rule T10)
+  kLookAtRoot,  // as above, and what is asked the mount can answer itself: it does not wait for the first
+                // session
+  kLookAs,  // as kLook, but the answer depends on the instance (rule X1); whoever has none that counts looks
             // as anybody
   kOpenRead,
   kOpenWrite,
@@ -91,8 +95,14 @@ class Mount {
   // Runs `then(KernelReply, Who)` now, or on the identity pool; or answers the refusal (rules I4, I5, T6).
   template <class Then>
   void WithCaller(KernelReply reply, Purpose purpose, Then then) {
+    const bool looks = purpose == Purpose::kLook || purpose == Purpose::kLookAtRoot;
+    if (purpose != Purpose::kLookAtRoot && !reached_.load(std::memory_order_acquire)) {
+      return AwaitServer(std::move(reply), [this, purpose, then = std::move(then)](KernelReply to) mutable {
+        WithCaller(std::move(to), purpose, std::move(then));
+      });
+    }
     const pid_t tid = reply.Context().pid;
-    if (purpose == Purpose::kLook) {
+    if (looks) {
       if (!identity.Observe(tid)) {
         Who caller = Looker(reply);
         return then(std::move(reply), std::move(caller));
@@ -109,19 +119,20 @@ class Mount {
         return Admit(std::move(reply), purpose, std::move(judged), then);
       }
     }
-    identity_pool.Post([this, reply = std::move(reply), purpose, then = std::move(then), tid]() mutable {
-      // The kernel holds the directory's lock for a LOOKUP: it waits for nobody else's fence.
-      if (purpose == Purpose::kLook) {
-        identity.Resolve(tid);
-        Who caller = Looker(reply);
-        return then(std::move(reply), std::move(caller));
-      }
-      if (purpose == Purpose::kLookAs) {
-        Who caller = LookerAs(reply, identity.Resolve(tid));
-        return then(std::move(reply), std::move(caller));
-      }
-      Admit(std::move(reply), purpose, JudgeSlowly(tid), then);
-    });
+    identity_pool.Post(
+        [this, reply = std::move(reply), purpose, looks, then = std::move(then), tid]() mutable {
+          // The kernel holds the directory's lock for a LOOKUP: it waits for nobody else's fence.
+          if (looks) {
+            identity.Resolve(tid);
+            Who caller = Looker(reply);
+            return then(std::move(reply), std::move(caller));
+          }
+          if (purpose == Purpose::kLookAs) {
+            Who caller = LookerAs(reply, identity.Resolve(tid));
+            return then(std::move(reply), std::move(caller));
+          }
+          Admit(std::move(reply), purpose, JudgeSlowly(tid), then);
+        });
   }
 
   // For requests on a handle, which knows whose it is (rule I7).
@@ -139,8 +150,8 @@ class Mount {
             Then then, client::CallOptions<kOp> call_options = {}, std::shared_ptr<Inode> inode = nullptr) {
     if (call_options.token == client::kNoToken) call_options.token = session.NewToken();
     const client::CallToken token = call_options.token;
-    call_options.op_timeout = options.op_timeout;
-    Register(reply, kind, token, std::move(inode));
+    if (call_options.op_timeout == Duration::zero()) call_options.op_timeout = options.op_timeout;
+    Register(reply, {token, kind, reply.Context().pid, protocol::PropertiesOf(kOp)->name}, std::move(inode));
     reply.SetSince(coherence.Now());
     session.Call<kOp>(
         request,
@@ -154,8 +165,22 @@ class Mount {
   }
 
   // Interrupts find the request under this token before it is a call: it stands in line for something else.
-  void Register(const KernelReply& reply, WaitKind kind, client::CallToken token,
+  void Register(const KernelReply& reply, const Pending::Request& request,
                 std::shared_ptr<Inode> inode = nullptr);
+
+  // A request that the mount can answer itself is sent only with a live link, and waits so long if that
+  // breaks (rule S5).
+  static constexpr Duration kPatience = std::chrono::milliseconds(100);
+  bool LinkIsLive() const { return session.State().state == client::LinkState::kLive; }
+  template <Operation kOp>
+  static bool TimedOut(const client::Answer<kOp>& answer) {
+    return !answer.reply && answer.origin == client::Origin::kMount &&
+           answer.reply.error() == Errno{ETIMEDOUT};
+  }
+
+  // batond has been reached, and the fences that it told of are in force. Before the first time (a
+  // background_mount) nobody knows which file the root is, and callers stand in line.
+  void SetReached() { reached_.store(true, std::memory_order_release); }
 
   // The server counted the caller's request to this incarnation: its process belongs to it from now on (rule
   // T7).
@@ -204,6 +229,8 @@ class Mount {
   InodeTable& inodes;
   OpenTable& opens;
   client::FateTable fates;
+  FenceList fences;
+  LastKnown last_known;
   WriteOrder write_order;
   MemberRequests member_requests;
   RepeatedOpens repeated_opens;
@@ -217,6 +244,7 @@ class Mount {
 
  private:
   static void OnInterrupt(fuse_req_t request, void* token);
+  void AwaitServer(KernelReply reply, UniqueFunction<void(KernelReply)> then);
 
   struct Judged {
     Resolution resolution{};
@@ -244,6 +272,7 @@ class Mount {
   // Puts the resolution into `caller`; or the errno with which to refuse.
   int Identify(Purpose purpose, const Resolution& resolution, Who& caller);
 
+  std::atomic<bool> reached_ = false;
   std::atomic<int> fences_under_way_ = 0;
   std::atomic<std::uint64_t> fences_begun_ = 0;
   std::mutex fences_mutex_;

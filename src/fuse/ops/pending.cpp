@@ -5,15 +5,42 @@
 #include <utility>
 
 namespace baton {
+namespace {
+
+// It has let go of its memory and goes through its files. No signal reaches it any more.
+bool IsEnding(const ProcReader& proc, pid_t tid) {
+  const Result<TaskStat> stat = proc.ReadStat(tid);
+  return stat && !stat->kernel_thread && !stat->image.Visible();
+}
+
+// For longer than batond keeps what this session has against the world.
+bool IsAwayForLong(const client::Session& session) {
+  const client::Session::Report report = session.Describe();
+  return report.status.state != client::LinkState::kLive &&
+         BootClock().Now() - report.status.since > report.lease;
+}
+
+}  // namespace
 
 Pending::Pending(client::Session& session, const ProcReader& proc, const OpenTable& opens,
                  client::FateTable& fates, WriteOrder& write_order)
     : session_(session), proc_(proc), opens_(opens), fates_(fates), write_order_(write_order) {}
 
-void Pending::Add(client::CallToken token, WaitKind kind, pid_t tid, std::shared_ptr<Inode> inode) {
+void Pending::Add(const Request& request, Instant now, std::shared_ptr<Inode> inode) {
+  const auto [token, kind, tid, what] = request;
   std::lock_guard lock(mutex_);
-  const bool added = entries_.emplace(token, Entry{kind, tid, false, std::move(inode)}).second;
+  const bool added = entries_.emplace(token, Entry{kind, tid, false, std::move(inode), what, now}).second;
   if (added && (kind == WaitKind::kCachedWrite || kind == WaitKind::kFlush)) ++cached_or_flush_;
+}
+
+Pending::Census Pending::Count() const {
+  std::lock_guard lock(mutex_);
+  Census census{.count = entries_.size()};
+  for (const auto& [token, entry] : entries_) {
+    if (census.oldest && census.oldest->since <= entry.since) continue;
+    census.oldest = Oldest{entry.what, entry.tid, entry.since};
+  }
+  return census;
 }
 
 void Pending::Remove(client::CallToken token) {
@@ -85,14 +112,15 @@ bool Pending::CallerIsDying(const Entry& entry) const {
   const Result<bool> fatal = FatalSignalPending(proc_, entry.tid);
   if (fatal ? *fatal : entry.interrupted && fatal.error().value == ESRCH) return true;
   if (entry.kind != WaitKind::kFlush) return false;
-  const Result<TaskStat> stat = proc_.ReadStat(entry.tid);
-  return stat && !stat->kernel_thread && !stat->image.Visible();
+  return IsEnding(proc_, entry.tid);
 }
 
 bool Pending::SomeOpenerIsDying(const Inode& inode) const {
   const std::vector<int> pids = opens_.PidsOf(inode);
-  return std::any_of(pids.begin(), pids.end(),
-                     [&](int pid) { return FatalSignalPending(proc_, pid).value_or(false); });
+  const bool for_long = IsAwayForLong(session_);
+  return std::any_of(pids.begin(), pids.end(), [&](int pid) {
+    return FatalSignalPending(proc_, pid).value_or(false) || (for_long && IsEnding(proc_, pid));
+  });
 }
 
 }  // namespace baton

@@ -12,9 +12,12 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "base/clock.h"
 #include "fuse/client/fate_table.h"
 #include "fuse/client/session.h"
 #include "fuse/identity/resolver.h"
@@ -36,11 +39,29 @@ class Pending {
   Pending(client::Session& session, const ProcReader& proc, const OpenTable& opens, client::FateTable& fates,
           WriteOrder& write_order);
 
+  // What is asked, for people: a name of the protocol's table, or another that lives for ever.
+  struct Request {
+    client::CallToken token = client::kNoToken;
+    WaitKind kind = WaitKind::kPlain;
+    pid_t tid = 0;
+    std::string_view what;
+  };
   // `inode`: of a kCachedWrite.
-  void Add(client::CallToken token, WaitKind kind, pid_t tid, std::shared_ptr<Inode> inode = nullptr);
+  void Add(const Request& request, Instant now, std::shared_ptr<Inode> inode = nullptr);
   void Remove(client::CallToken token);
   // A signal came.
   void Interrupt(client::CallToken token);
+
+  struct Oldest {
+    std::string_view what;
+    pid_t tid = 0;
+    Instant since{};
+  };
+  struct Census {
+    std::size_t count = 0;
+    std::optional<Oldest> oldest;
+  };
+  Census Count() const;
 
   // Every 100 ms while Wanted.
   void Poll();
@@ -52,6 +73,8 @@ class Pending {
     pid_t tid = 0;
     bool interrupted = false;
     std::shared_ptr<Inode> inode;
+    std::string_view what;
+    Instant since{};
   };
   struct Candidate {
     client::CallToken token;

@@ -37,7 +37,7 @@ void Read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_f
   // Past the page cache (then the kernel names the lock owner): nothing of it is kept.
   if (info->lock_owner != 0) return Send(mount, {std::move(reply), std::move(open), read}, client::kNoToken);
   const client::CallToken token = mount.session.NewToken();
-  mount.Register(reply, WaitKind::kPlain, token);
+  mount.Register(reply, {token, WaitKind::kPlain, reply.Context().pid, "Read"});
   const auto inode = open->inode;
   const WriteOrder::Request wish{{read.offset, read.offset + std::max<std::size_t>(size, 1) - 1},
                                  CurrentRequestBuffer::Number()};

@@ -512,6 +512,64 @@ struct StartTest : ::testing::Test {
   }
 };
 
+TEST_F(StartTest, BackgroundGoesOnTryingAndSaysWhy) {  // S5
+  Transport::Handler* server = nullptr;
+  transport.script = [&](Transport::Handler& handler) {
+    server = &handler;
+    handler.OnUnreachable(ECONNREFUSED, "host:1: Connection refused");
+  };
+  Session session(transport, clock, {.node = "n1"}, listener);
+  session.StartInBackground(milliseconds(1));
+  EXPECT_EQ(session.Describe().status.state, LinkState::kConnecting);
+  EXPECT_THAT(session.Describe().trouble, HasSubstr("Connection refused"));
+  EXPECT_FALSE(session.Describe().refusal);
+
+  server->OnUp(LinkId{1}, "host:1");
+  server->OnFrame({.operation = 1, .kind = FrameKind::kReply, .error = EPROTO}, {}, {});
+  server->OnDown("refused", {});
+  server->OnUnreachable(EPROTO, "host:1: refused");
+  EXPECT_EQ(session.Describe().refusal, ConnectError::Kind::kNoCommonVersion);
+  EXPECT_THAT(session.Describe().trouble, HasSubstr("no protocol version"));
+
+  server->OnUnreachable(ECONNREFUSED, "host:1: Connection refused");  // whoever refused is gone
+  EXPECT_FALSE(session.Describe().refusal);
+  EXPECT_THAT(session.Describe().trouble, HasSubstr("Connection refused"));
+}
+
+TEST_F(StartTest, WhoAwaitsASessionIsGivenUpAsACallIs) {  // S5
+  Transport::Handler* server = nullptr;
+  transport.script = [&](Transport::Handler& handler) { server = &handler; };
+  Session session(transport, clock, {.node = "n1"}, listener);
+  const auto await = [&](const std::string& name, Duration op_timeout) {
+    const CallToken token = session.NewToken();
+    session.AwaitSession(token, op_timeout, [this, name](Result<> there) {
+      trace.push_back(name + (there ? " ok" : " " + std::string(strerrorname_np(there.error().value))));
+    });
+    return token;
+  };
+  const CallToken given_up = await("before the start", {});
+  session.StartInBackground({});
+  await("patient", {});
+  await("impatient", seconds(1));
+  EXPECT_TRUE(session.Abandon(given_up));
+  clock.now += seconds(2);
+  server->OnTick();
+  EXPECT_THAT(trace, ElementsAre("before the start EINTR", "impatient ETIMEDOUT"));
+  server->OnUp(LinkId{1}, "host:1");
+  const auto welcome = Encoded(protocol::HelloReply{
+      .version = protocol::kProtocolVersion, .session = SessionId{7}, .slots = 1, .lease = seconds(10)});
+  server->OnFrame({.operation = 1, .kind = FrameKind::kReply}, welcome, {});
+  await("late", {});
+  server->OnTick();
+  EXPECT_THAT(trace, ElementsAre("before the start EINTR", "impatient ETIMEDOUT",
+                                 "new session 7 generation 1", "patient ok", "late ok"));
+  EXPECT_EQ(session.Describe().server, "host:1");
+  EXPECT_EQ(session.Describe().trouble, "");
+  session.End({});
+  await("after the end", {});
+  EXPECT_EQ(trace.back(), "after the end ENOTCONN");
+}
+
 TEST_F(StartTest, FirstFailureIsReportedClearly) {
   const auto in_use = Refused(EBUSY);
   ASSERT_FALSE(in_use);

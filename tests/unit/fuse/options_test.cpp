@@ -67,6 +67,14 @@ TEST(Options, KernelWordsArePassedOn) {
   EXPECT_TRUE(options.suid);
 }
 
+TEST(Options, Flags) {
+  EXPECT_FALSE(Parsed({"batonfs", "h", "/m"}).background_mount);
+  const MountOptions options =
+      Parsed({"mount.batonfs", "h", "/m", "-o", "rw,background_mount,allow_other,_netdev"});
+  EXPECT_TRUE(options.background_mount);
+  EXPECT_TRUE(options.allow_other);
+}
+
 TEST(Options, CommaInAValueIsEscaped) {
   EXPECT_EQ(Parsed({"batonfs", "h", "/m", "-o", "node=a\\,b"}).node, "a,b");
 }
