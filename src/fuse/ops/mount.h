@@ -96,7 +96,7 @@ class Mount {
   template <class Then>
   void WithCaller(KernelReply reply, Purpose purpose, Then then) {
     const bool looks = purpose == Purpose::kLook || purpose == Purpose::kLookAtRoot;
-    if (purpose != Purpose::kLookAtRoot && !reached_.load(std::memory_order_acquire)) {
+    if (purpose != Purpose::kLookAtRoot && !IsReached()) {
       return AwaitServer(std::move(reply), [this, purpose, then = std::move(then)](KernelReply to) mutable {
         WithCaller(std::move(to), purpose, std::move(then));
       });
@@ -133,6 +133,13 @@ class Mount {
           }
           Admit(std::move(reply), purpose, JudgeSlowly(tid), then);
         });
+  }
+
+  // Runs `then(KernelReply)`, now or when batond has been reached for the first time.
+  template <class Then>
+  void WhenReached(KernelReply reply, Then then) {
+    if (IsReached()) return then(std::move(reply));
+    AwaitServer(std::move(reply), std::move(then));
   }
 
   // For requests on a handle, which knows whose it is (rule I7).
@@ -181,6 +188,7 @@ class Mount {
   // batond has been reached, and the fences that it told of are in force. Before the first time (a
   // background_mount) nobody knows which file the root is, and callers stand in line.
   void SetReached() { reached_.store(true, std::memory_order_release); }
+  bool IsReached() const { return reached_.load(std::memory_order_acquire); }
 
   // The server counted the caller's request to this incarnation: its process belongs to it from now on (rule
   // T7).

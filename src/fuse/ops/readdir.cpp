@@ -94,19 +94,25 @@ void List(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset,
           Style style) {
   Mount& mount = Mount::Of(request);
   auto directory = mount.inodes.Get(number);
-  const protocol::ReaddirRequest readdir{directory->File(), static_cast<std::uint64_t>(offset),
-                                         static_cast<std::uint32_t>(size), style == Style::kPlus,
-                                         Get(info)->opener};
-  mount.Call<Operation::kReaddir>(KernelReply(request), WaitKind::kPlain, readdir,
-                                  [&mount, directory, size, style](KernelReply to, ReaddirAnswer&& answer) {
-                                    Reply(mount, std::move(to), style, size, directory, answer);
-                                  });
+  mount.WhenReached(
+      KernelReply(request),
+      [&mount, directory, size, offset, opened = Get(info), style](KernelReply reply) {
+        const protocol::ReaddirRequest readdir{directory->File(), static_cast<std::uint64_t>(offset),
+                                               static_cast<std::uint32_t>(size), style == Style::kPlus,
+                                               opened->opener};
+        mount.Call<Operation::kReaddir>(
+            std::move(reply), WaitKind::kPlain, readdir,
+            [&mount, directory, size, style](KernelReply to, ReaddirAnswer&& answer) {
+              Reply(mount, std::move(to), style, size, directory, answer);
+            });
+      });
 }
 
 }  // namespace
 
 void Opendir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-  Mount::Of(request).WithCaller(KernelReply(request), Purpose::kLook,
+  // df and `cd` open the root, too: that waits for nobody (rule S5).
+  Mount::Of(request).WithCaller(KernelReply(request), Purpose::kLookAtRoot,
                                 [info = *info](KernelReply reply, protocol::Caller caller) mutable {
                                   auto opened = std::make_unique<OpenDirectory>(std::move(caller));
                                   info.fh = reinterpret_cast<std::uint64_t>(opened.get());
