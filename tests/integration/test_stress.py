@@ -79,7 +79,7 @@ def test_stressors(scene, capsys, nodes, names, seconds):
         print(f"\n{len(names)} stressors, twice, on {nodes} mounts: {time.monotonic() - begun:.0f} s; VmRSS in KiB of batond and "
               f"batonfs before, after the first time and at the end: {sizes}; descriptors: {opened}, then "
               f"{[descriptors(daemon) for daemon in daemons]}")
-    assert all(after < before * 1.1 + 2048 for before, after in zip(sizes[1], sizes[2])), sizes
+    assert all(after < before * 1.1 + 4096 for before, after in zip(sizes[1], sizes[2])), sizes
     eventually(lambda: all(descriptors(daemon) <= before + 4 for daemon, before in zip(daemons, opened)), 20, "no descriptor is kept")
 
 

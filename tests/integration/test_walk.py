@@ -10,7 +10,7 @@ from test_ordinary_user import USER, Own
 SEED = 20260
 OPERATIONS = 500
 KINDS = 33
-LONG = pytest.param(600, 3000, marks=[pytest.mark.slow, pytest.mark.programs])
+LONG = pytest.param(200, 3000, marks=[pytest.mark.slow, pytest.mark.programs])
 
 
 def walk(node, program, local, mount, walks, within, **who):
