@@ -140,6 +140,23 @@ def test_waiting_for_a_claim(scene, guid, other_guid):
     assert scene.stored("data") == b"waited"
 
 
+def test_directory_of_the_instance(scene, guid):
+    """I2(d), O2: where the directory carries the id too, a stranger elsewhere changes nothing that X has closed for the moment."""
+    (scene.lab.export / "of-x").mkdir()
+    os.setxattr(scene.lab.export / "of-x", "user.app_instance_id", guid.encode())
+    program = scene.one.python(instance=guid)
+    program.create("of-x/log")
+    program.write_file("of-x/control", b"x")
+    stranger = scene.two.python()
+    for attempt in (lambda: stranger.open("of-x/control", "rw"), lambda: stranger.unlink("of-x/control"),
+                    lambda: stranger.truncate("of-x/control", 0), lambda: stranger.rename("of-x/control", "of-x/other"),
+                    lambda: stranger.create("of-x/new")):
+        with refused(errno.EBUSY):
+            attempt()
+    assert stranger.read_file("of-x/control") == b"x"
+    assert sorted(os.listdir(scene.lab.export / "of-x")) == ["control", "log"]
+
+
 def test_a_signal_ends_nothing_but_a_wait(scene):
     """O5: where nobody is in the way, a disk does not know EINTR, whenever the signal comes."""
     program = ["/usr/bin/python3", pathlib.Path(__file__).parent / "programs" / "signals.py"]
