@@ -169,8 +169,9 @@ class BackingStore {
   // One of its names now, as StoreFile::Path. Asked with the server's own rights.
   virtual std::string PathOf(const FileRef& file) = 0;
 
-  // `then` hears of files that have no name and are not open any more, as far as the store notices (not where it may not
-  // open files by handle), and whether they were open until now. On any thread; it must not ask the store anything. Only while the store is not in use.
+  // `then` hears of files that have no name and are not open any more, and whether they were open until now; as far as the
+  // store notices, which it does not where it may not open files by handle. On any thread; it must not ask the store
+  // anything. To be set only while the store is not in use.
   virtual void WhenGone(std::function<void(const FileKey&, bool)> then) = 0;
 };
 

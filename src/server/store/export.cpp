@@ -59,7 +59,8 @@ Export::Export(UniqueFd root_fd, UniqueFd proc_fd, int mount, const Node& root, 
       options_(options),
       privileged_(::geteuid() == 0),
       names_(root.key, options.remembered_names),
-      open_files_(options.open_descriptors, Reopener(), [this](const FileKey& key, bool was_open) { Gone(key, was_open); }) {
+      open_files_(options.open_descriptors, Reopener(),
+                  [this](const FileKey& file, bool was_open) { Gone(file, was_open); }) {
   own_.uid = ::geteuid();
   own_.gid = ::getegid();
   const int count = ::getgroups(0, nullptr);
