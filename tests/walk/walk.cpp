@@ -40,7 +40,8 @@ bool IsShutIn(int fd) {
   const ssize_t size = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path.data(), path.size());
   if (size < 0) return false;
   path.resize(static_cast<std::size_t>(size));
-  return ::access(path.c_str(), F_OK) != 0 && errno == EACCES;
+  // A link is not followed: that would move its access time, and on this side only.
+  return ::faccessat(AT_FDCWD, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == EACCES;
 }
 
 std::string NameOf(std::uint64_t seed) {
