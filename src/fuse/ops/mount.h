@@ -31,6 +31,7 @@
 #include "fuse/ops/housekeeping.h"
 #include "fuse/ops/last_known.h"
 #include "fuse/ops/member_requests.h"
+#include "fuse/ops/open_directories.h"
 #include "fuse/ops/pending.h"
 #include "fuse/ops/refusal_log.h"
 #include "fuse/ops/repeated_opens.h"
@@ -236,6 +237,7 @@ class Mount {
   IdentityResolver& identity;
   InodeTable& inodes;
   OpenTable& opens;
+  OpenDirectories directories;
   client::FateTable fates;
   FenceList fences;
   LastKnown last_known;

@@ -9,16 +9,6 @@
 namespace baton::ops {
 namespace {
 
-// What the kernel has as the handle of an open directory. batond keeps nothing for it: the cookies in the
-// entries are the position.
-struct OpenDirectory {
-  protocol::Caller opener;  // whose rights count, whoever reads it later (rule I7)
-};
-
-OpenDirectory* Get(const fuse_file_info& info) {
-  return reinterpret_cast<OpenDirectory*>(info.fh);
-}
-
 using ReaddirAnswer = client::Answer<Operation::kReaddir>;
 enum class Style { kPlain, kPlus };
 
@@ -94,34 +84,33 @@ void List(fuse_req_t request, fuse_ino_t number, std::size_t size, off_t offset,
           Style style) {
   Mount& mount = Mount::Of(request);
   auto directory = mount.inodes.Get(number);
-  mount.WhenReached(
-      KernelReply(request),
-      [&mount, directory, size, offset, opened = Get(info), style](KernelReply reply) {
-        const protocol::ReaddirRequest readdir{directory->File(), static_cast<std::uint64_t>(offset),
-                                               static_cast<std::uint32_t>(size), style == Style::kPlus,
-                                               opened->opener};
-        mount.Call<Operation::kReaddir>(
-            std::move(reply), WaitKind::kPlain, readdir,
-            [&mount, directory, size, style](KernelReply to, ReaddirAnswer&& answer) {
-              Reply(mount, std::move(to), style, size, directory, answer);
-            });
-      });
+  mount.WhenReached(KernelReply(request), [&mount, directory, size, offset,
+                                           &opened = OpenDirectories::Get(info.fh),
+                                           style](KernelReply reply) {
+    const protocol::ReaddirRequest readdir{directory->File(), static_cast<std::uint64_t>(offset),
+                                           static_cast<std::uint32_t>(size), style == Style::kPlus,
+                                           opened.opener};
+    mount.Call<Operation::kReaddir>(std::move(reply), WaitKind::kPlain, readdir,
+                                    [&mount, directory, size, style](KernelReply to, ReaddirAnswer&& answer) {
+                                      Reply(mount, std::move(to), style, size, directory, answer);
+                                    });
+  });
 }
 
 }  // namespace
 
 void Opendir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
   // df and `cd` open the root, too: that waits for nobody (rule S5).
-  Mount::Of(request).WithCaller(KernelReply(request), Purpose::kLookAtRoot,
-                                [info = *info](KernelReply reply, protocol::Caller caller) mutable {
-                                  auto opened = std::make_unique<OpenDirectory>(std::move(caller));
-                                  info.fh = reinterpret_cast<std::uint64_t>(opened.get());
-                                  if (reply.Open(info)) opened.release();
-                                });
+  Mount& mount = Mount::Of(request);
+  mount.WithCaller(KernelReply(request), Purpose::kLookAtRoot,
+                   [&mount, info = *info](KernelReply reply, protocol::Caller caller) mutable {
+                     info.fh = mount.directories.Add(std::move(caller));
+                     if (!reply.Open(info)) mount.directories.Remove(info.fh);
+                   });
 }
 
 void Releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-  delete Get(*info);
+  Mount::Of(request).directories.Remove(info->fh);
   KernelReply(request).Ok();
 }
 

@@ -40,7 +40,8 @@ class Place:
         command = ["nsenter", "-t", str(self.pid), "-m", "-n", "-u", "--wdns=/"]
         if uid is not None:
             command += ["-S", str(uid), "-G", str(uid if gid is None else gid)]
-        return [*command, "--", "env", "-C", str(cwd), *map(str, argv)]
+        # Who started the tests in the background of a shell may ignore ^C.
+        return [*command, "--", "env", "--default-signal=INT", "-C", str(cwd), *map(str, argv)]
 
     def enter_alone(self, argv, env, cwd="/", uid=0, gid=None):
         """Likewise, but argv is the first process of process and IPC namespaces of its own, and all of them end with the

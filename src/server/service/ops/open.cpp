@@ -150,7 +150,13 @@ Change ChangeFor(Service& service, const FileKey& directory, const protocol::Cre
   change.directories = {directory, directory};
   change.names = {{directory, wish.name}};
   change.targets = [] { return std::vector<ChangeWish::Target>{}; };
-  change.probe = [&service, who, wish] { return service.store().WouldCreate(who, wish.directory, wish.name); };
+  change.probe = [&service, who, wish]() -> Result<void> {
+    auto would = service.store().WouldCreate(who, wish.directory, wish.name);
+    if (would || would.error().value != EEXIST || (wish.flags & O_EXCL) != 0) return would;
+    const auto node = service.store().Lookup(who, wish.directory, wish.name);  // somebody else was faster
+    if (!node || !S_ISREG(node->attr.mode)) return {};                         // the act has the answer
+    return service.store().WouldOpen(who, node->ref, static_cast<int>(wish.flags));
+  };
   return change;
 }
 
