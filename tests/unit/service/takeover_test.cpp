@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "unit/service/fixture.h"
 
@@ -51,6 +53,27 @@ class TakeoverTest : public testing::Test {
   TestMount old_{bench_, "a"};
   TestMount fresh_{bench_, "b"};
   std::vector<HandleId> handles_;
+  // A create by the new program, which is being checked for the takeover when somebody else makes the file;
+  // its error.
+  int CreateBehindAnother(int flags) {
+    constexpr auto kCheck = store::StoreOperation::kProbe;
+    bench_.faults->Stall(kCheck);
+    std::uint32_t sequence = 0;
+    std::thread creating([&] {
+      sequence =
+          fresh_.Send<Operation::kCreate>({.directory = bench_.Root(),
+                                           .name = "made",
+                                           .flags = static_cast<std::uint32_t>(O_RDWR | O_CREAT | flags),
+                                           .mode = 0644,
+                                           .caller = MemberOf(GuidOf(1))},
+                                          0);
+    });
+    EXPECT_TRUE(bench_.faults->AwaitStalled(kCheck, 1, 10s));
+    std::ofstream(std::filesystem::path(bench_.dir.Path()) / "made") << "another's";
+    bench_.faults->Release(kCheck);
+    creating.join();
+    return fresh_.ErrorOf(0, sequence);
+  }
   FileRef first_;
 };
 
@@ -63,6 +86,19 @@ TEST_F(TakeoverTest, IsAnsweredBeforeTheFilesAreClosed) {
   EXPECT_EQ(OpenIn(bench_.dir.Path()), kFiles + 1u);
   ASSERT_EQ(fresh_.ErrorOf(0, sequence), 0);
   EXPECT_TRUE(bench_.Until([&] { return OpenIn(bench_.dir.Path()) == 1; }));
+}
+
+TEST_F(TakeoverTest, ACreateThatAnotherWasFasterThanOpensTheFile) {
+  Hold(1);
+  EXPECT_EQ(CreateBehindAnother(0), 0);
+  EXPECT_EQ(old_.Call<Operation::kFsync>({.handle = handles_[0]}).error, ESTALE);
+}
+
+// Rule T2.
+TEST_F(TakeoverTest, AnExclusiveOneFailsAndFencesNobody) {
+  Hold(1);
+  EXPECT_EQ(CreateBehindAnother(O_EXCL), EEXIST);
+  EXPECT_EQ(old_.Call<Operation::kFsync>({.handle = handles_[0]}).error, 0);
 }
 
 // The old mount's program goes on using what it had: one event for each handle, though bounded.
