@@ -20,6 +20,7 @@
 #include "fuse/client/session.h"
 #include "fuse/identity/resolver.h"
 #include "fuse/kernel/daemon.h"
+#include "fuse/kernel/guard.h"
 #include "fuse/kernel/options.h"
 #include "fuse/net/connection.h"
 #include "fuse/ops/fence_keeper.h"
@@ -136,8 +137,9 @@ UniqueFd BlockEndSignals() {
 
 class Program {
  public:
-  Program(MountOptions options, std::vector<Endpoint> servers)
+  Program(MountOptions options, std::vector<Endpoint> servers, MountGuard& guard)
       : options_(std::move(options)),
+        guard_(guard),
         servers_(std::move(servers)),
         transport_(servers_, clock_),
         session_(transport_, clock_, Identity(), keeper_),
@@ -180,6 +182,7 @@ class Program {
   void End() {
     ending_ = true;
     mount_.kernel.Stop();
+    guard_.Abort();  // a thread of ours may be in the kernel, which waits there for what nobody answers now
     mount_.housekeeping.Stop();
     // Before the pools, of which a process may hold a thread for as long as it pleases: the session's claims
     // do not wait for that. What is still called afterwards fails at once.
@@ -200,6 +203,7 @@ class Program {
     if (!mount_.kernel.WaitUsable(kStartLimit))
       return std::string("the kernel did not begin to use the mount");
     own_device_ = mount_.kernel.UsableDevice();
+    if (own_device_ != 0) guard_.Watch(options_.mount_point, own_device_);
     mount_.coherence.CheckKernel();
     return std::nullopt;
   }
@@ -241,6 +245,7 @@ class Program {
   }
 
   const MountOptions options_;
+  MountGuard& guard_;
   const std::vector<Endpoint> servers_;
   BootClock clock_;
   LinuxProcReader proc_;
@@ -268,13 +273,16 @@ int RunMount(MountOptions options, std::vector<Endpoint> servers) {
   if (!options.foreground) daemon = Daemon::Start();
   if (auto problem = OpenLog(options)) Fail(daemon, *problem);
   if (!options.foreground && chdir("/") != 0) Fail(daemon, fmt::format("chdir /: {}", std::strerror(errno)));
+  auto guard = MountGuard::Start(options.mount_point);
+  if (!guard) Fail(daemon, fmt::format("fork: {}", std::strerror(guard.error().value)));
   const UniqueFd signals = BlockEndSignals();
   if (options.node.empty()) options.node = HostName() + ":" + options.mount_point;
   const std::string from = options.servers;
   const std::string to = options.mount_point;
-  Program program(std::move(options), std::move(servers));
+  Program program(std::move(options), std::move(servers), *guard);
   if (auto problem = program.Start()) {
     program.End();
+    guard->End();
     Fail(daemon, fmt::format("{} on {}: {}", from, to, *problem));
   }
   log::Info("{} is mounted on {}", from, to);

@@ -229,3 +229,18 @@ def test_mount_in_the_background(own):
     node.run(["fusermount3", "-u", own.lab.mount_point], uid=USER, check=True)
     eventually(lambda: (str(own.lab.mount_point), "fuse.batonfs") not in node.mounts(), 10)
     assert (own.lab.export / "file").read_bytes() == b"text"
+
+
+def test_guard_has_the_switch(own):
+    """S5: the kernel's switch of the mount is its owner's, so that a batonfs that dies leaves nothing hanging."""
+    daemon = own.mounts[own.one].process.pid
+    children = open(f"/proc/{daemon}/task/{daemon}/children", encoding="ascii").read().split()
+    guard, = [child for child in children if open(f"/proc/{child}/comm", encoding="ascii").read() == "batonfs-guard\n"]
+
+    def has_switch():
+        return any(os.readlink(f"/proc/{guard}/fd/{fd}").endswith("/abort") for fd in os.listdir(f"/proc/{guard}/fd"))
+    eventually(has_switch, 10, "the guard was told of the mount")
+    program = own.python(own.one)
+    os.kill(daemon, signal.SIGKILL)
+    with refused(errno.ENOTCONN, errno.ECONNABORTED):
+        eventually(lambda: program.listdir(".") and False, 10, "the mount is dead")
