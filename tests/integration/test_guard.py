@@ -27,7 +27,7 @@ def connection(node):
 def guard_of(pid):
     """The pid of batonfs's guard, or None."""
     for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if pathlib.Path(f"/proc/{child}/comm").read_text() == "batonfs-guard\n":
+        if pathlib.Path(f"/proc/{child}/comm").read_text() == "baton-guard\n":
             return int(child)
     return None
 

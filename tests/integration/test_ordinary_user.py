@@ -235,7 +235,7 @@ def test_guard_has_the_switch(own):
     """S5: the kernel's switch of the mount is its owner's, so that a batonfs that dies leaves nothing hanging."""
     daemon = own.mounts[own.one].process.pid
     children = open(f"/proc/{daemon}/task/{daemon}/children", encoding="ascii").read().split()
-    guard, = [child for child in children if open(f"/proc/{child}/comm", encoding="ascii").read() == "batonfs-guard\n"]
+    guard, = [child for child in children if open(f"/proc/{child}/comm", encoding="ascii").read() == "baton-guard\n"]
 
     def has_switch():
         return any(os.readlink(f"/proc/{guard}/fd/{fd}").endswith("/abort") for fd in os.listdir(f"/proc/{guard}/fd"))

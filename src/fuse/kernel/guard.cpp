@@ -124,7 +124,7 @@ class GuardProcess {
   setsid();
   if (dup2(socket, kSocket) < 0 || close_range(kSocket + 1, ~0u, 0) != 0) _exit(EXIT_FAILURE);
   if (chdir("/") != 0) _exit(EXIT_FAILURE);
-  prctl(PR_SET_NAME, "batonfs-guard");
+  prctl(PR_SET_NAME, "baton-guard");
   ForgetArguments();
   sigset_t signals;
   sigemptyset(&signals);

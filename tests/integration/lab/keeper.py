@@ -6,7 +6,7 @@ import signal
 import sys
 
 PR_SET_NAME = 15
-GUARD = b"batonfs-guard"   # it ends after its batonfs, which without it may never end
+GUARD = b"baton-guard"   # it ends after its batonfs, which without it may never end
 
 
 def others():

@@ -152,7 +152,7 @@ class Node(Place):
         for pid in self.pids():
             try:
                 # A guard ends by itself, after its mount: a machine's kernel dies with the machine, this one must not hang.
-                if pathlib.Path(f"/proc/{pid}/comm").read_text() != "batonfs-guard\n":
+                if pathlib.Path(f"/proc/{pid}/comm").read_text() != "baton-guard\n":
                     os.kill(pid, signal.SIGKILL)
             except (FileNotFoundError, ProcessLookupError):
                 pass
