@@ -80,10 +80,10 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
     log::Critical("{}", state.error());
     return kFailure;
   }
-  const auto records = (*state)->Load();
+  const BootClock clock;
   const auto key = (*state)->LoadServerKey();
-  const auto last_epoch = (*state)->LastEpoch();
-  if (!records || !key || !last_epoch) return kFailure;  // the state store has said why
+  const auto recovered = Recover(**state, WallNow(), config.reservation, clock.Now() + config.lease);
+  if (!key || !recovered) return kFailure;  // the state store has said why
 
   auto store = store::PosixStore::Open(config.export_dir, *key, StoreOptionsFor(config, descriptors));
   if (!store) {
@@ -95,15 +95,13 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
     log::Critical("cannot start threads: {}", std::strerror(pool.error().value));
     return kFailure;
   }
-  const BootClock clock;
   EventLog events;
 #ifdef NDEBUG
   constexpr bool kCheckInvariants = false;
 #else
   constexpr bool kCheckInvariants = true;
 #endif
-  Coordinator coordinator(config.Arbiter(), *records, *last_epoch, **state, events, **pool, **pool, clock,
-                          kCheckInvariants);
+  Coordinator coordinator(config.Arbiter(), *recovered, **state, events, **pool, **pool, clock, kCheckInvariants);
   Service service({config.lease, config.claim, config.squash_root, config.forget_after,
                    NamePatterns(config.stale_locks)}, **store, coordinator, **pool, clock);
   ServerConfig net;

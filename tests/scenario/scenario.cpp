@@ -46,6 +46,8 @@ InstanceVersion Version(const std::string& text) {
   return *version;
 }
 
+constexpr Duration kReservation = std::chrono::seconds(10);
+
 bool IsInstance(const std::string& word) {
   return word.size() == 1 && word[0] >= 'A' && word[0] <= 'Z';
 }
@@ -115,7 +117,7 @@ bool Scenario::RunSetup(const std::string& command, Words& words) {
   } else if (command == "list") {
     List();
   } else if (command == "restart") {  // of the server: what is durable is all it knows
-    arbiter_ = std::make_unique<Arbiter>(ArbiterOptions(), durable_);
+    arbiter_ = std::make_unique<Arbiter>(ArbiterOptions(), Durable());
     to_commit_.clear();
     to_drain_.clear();
   } else {
@@ -133,6 +135,8 @@ bool Scenario::RunSession(const std::string& command, Words& words) {
     Step(SessionHeard{Session(words.Next("session"))});
   } else if (command == "unmount") {
     Step(SessionUnmounts{Session(words.Next("session"))});
+  } else if (command == "return") {
+    Step(SessionReturns{Session(words.Next("session"))});
   } else if (command == "fences") {
     Fences(words.Next("node"));
   } else {
@@ -196,8 +200,31 @@ bool Scenario::RunInstance(const std::string& command, Words& words) {
     }
   } else if (command == "commit" || command == "fail-commit") {
     const Guid guid = instance();
-    std::erase_if(to_commit_, [&](const InstanceRecord& record) { return record.guid == guid; });
-    Step(Committed{guid, command == "commit"});
+    const auto at = std::find_if(to_commit_.begin(), to_commit_.end(), [&](const auto& any) {
+      const auto* commit = std::get_if<Commit>(&any);
+      return commit != nullptr && commit->record.guid == guid;
+    });
+    std::optional<Commit> commit;
+    if (at != to_commit_.end()) {
+      commit = std::get<Commit>(*at);
+      to_commit_.erase(at);
+    }
+    if (commit && command == "commit") {
+      Save(*commit);
+    } else {
+      Step(Committed{guid, command == "commit"});
+    }
+  } else if (command == "fail-use") {
+    const SessionId session = Session(words.Next("session"));
+    const Guid guid = instance();
+    const auto at = std::find_if(to_commit_.begin(), to_commit_.end(), [&](const auto& any) {
+      const auto* commit = std::get_if<CommitUse>(&any);
+      return commit != nullptr && commit->use.session == session && commit->use.guid == guid;
+    });
+    if (at == to_commit_.end()) throw std::invalid_argument("no such use is to be committed");
+    const SessionUse use = std::get<CommitUse>(*at).use;
+    to_commit_.erase(at);
+    Step(UseCommitted{use.session, use.guid, use.epoch, false});
   } else if (command == "drained") {
     const DrainId drain{Number(words.Next("drain").substr(1))};
     std::erase(to_drain_, drain);
@@ -227,7 +254,11 @@ void Scenario::Options(Words& words) {
   if (const auto value = words.Value("max_instances")) options.max_instances = Number(*value);
   options.strict = words.Flag("strict");
   options.root_may = !words.Flag("squash_root");
-  arbiter_ = std::make_unique<Arbiter>(options, durable_);
+  // The instances' records stay, and nothing else.
+  const auto records = *durable_->Load();
+  durable_ = SqliteStateStore::OpenInMemory();
+  for (const InstanceRecord& record : records) (void)durable_->Save(record);
+  arbiter_ = std::make_unique<Arbiter>(options, Durable());
 }
 
 void Scenario::Begin(Words& words) {
@@ -243,6 +274,7 @@ void Scenario::Begin(Words& words) {
     return;
   }
   Say(Numbered('s', begins.session));
+  (void)durable_->SaveSession({begins, {}, false}, ReservedUntil());
   Step(begins);
 }
 
@@ -374,22 +406,50 @@ void Scenario::Step(const Event& event) {
     // Sessions that begin and gates that go are in every trace; they are shown on demand.
     const Emit* emit = std::get_if<Emit>(&effect);
     const bool quiet = std::holds_alternative<GateDropped>(effect) ||
+                       std::holds_alternative<KeepFence>(effect) ||
                        (emit != nullptr && (emit->event.kind >= EventKind::kSessionBegan));
     if (show_all_ || !quiet) Say(Text(effect));
-    if (const auto* commit = std::get_if<Commit>(&effect)) to_commit_.push_back(commit->record);
+    if (const auto* commit = std::get_if<Commit>(&effect)) to_commit_.emplace_back(*commit);
+    if (const auto* commit = std::get_if<CommitUse>(&effect)) to_commit_.emplace_back(*commit);
+    if (const auto* commit = std::get_if<CommitEnd>(&effect)) to_commit_.emplace_back(*commit);
+    if (const auto* keep = std::get_if<KeepFence>(&effect)) (void)durable_->AcknowledgeFence(keep->fence);
+    if (const auto* ended = std::get_if<SessionEnded>(&effect)) (void)durable_->EraseSession(ended->session);
     if (const auto* close = std::get_if<CloseGates>(&effect)) to_drain_.push_back(close->drain);
   }
   Settle();
 }
 
+Survivors Scenario::Durable() {
+  constexpr Duration kLease = std::chrono::seconds(10);
+  return Recover(*durable_, Wall(), kReservation, now_ + kLease)->survivors;
+}
+
+WallTime Scenario::Wall() const {
+  return WallTime(std::chrono::floor<std::chrono::microseconds>(now_));
+}
+WallTime Scenario::ReservedUntil() const {
+  return Wall() + std::chrono::floor<std::chrono::microseconds>(kReservation);
+}
+
+void Scenario::Save(const Commit& commit) {
+  (void)durable_->SaveAll(std::span(&commit, 1), Wall());
+  Step(Committed{commit.record.guid, true});
+}
+void Scenario::Save(const CommitUse& commit) {
+  (void)durable_->SaveUse(commit.use);
+  Step(UseCommitted{commit.use.session, commit.use.guid, commit.use.epoch, true});
+}
+void Scenario::Save(const CommitEnd& commit) {
+  (void)durable_->EndSession(commit, ReservedUntil());
+  Step(EndCommitted{commit.session});
+}
+
 void Scenario::Settle() {
   while ((!hold_commits_ && !to_commit_.empty()) || (!hold_drains_ && !to_drain_.empty())) {
     if (!hold_commits_ && !to_commit_.empty()) {
-      const InstanceRecord record = to_commit_.front();
+      const auto commit = to_commit_.front();
       to_commit_.pop_front();
-      std::erase_if(durable_, [&](const InstanceRecord& old) { return old.guid == record.guid; });
-      durable_.push_back(record);
-      Step(Committed{record.guid, true});
+      std::visit([this](const auto& any) { Save(any); }, commit);
     } else {
       const DrainId drain = to_drain_.front();
       to_drain_.pop_front();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/arbiter/arbiter.h"
+#include "server/state/sqlite_state_store.h"
 
 namespace baton::test {
 
@@ -46,6 +47,13 @@ class Scenario {
   Requester Who(Words& words);
   LockWish Wish(Words& words);
 
+  Survivors Durable();
+  WallTime Wall() const;  // its wall clock
+  WallTime ReservedUntil() const;
+  // Makes it durable, and says so to the arbiter.
+  void Save(const Commit& commit);
+  void Save(const CommitUse& commit);
+  void Save(const CommitEnd& commit);
   void Step(const Event& event);
   // Carries out what the arbiter asked to be committed and drained, unless it is held.
   void Settle();
@@ -58,14 +66,14 @@ class Scenario {
   }
 
   std::unique_ptr<Arbiter> arbiter_;
-  std::vector<InstanceRecord> durable_;
+  std::unique_ptr<StateStore> durable_ = SqliteStateStore::OpenInMemory();
   Instant now_ = std::chrono::seconds(1000);
   std::uint64_t last_request_ = 0;
   std::uint64_t last_session_ = 0;
   bool hold_commits_ = false;
   bool hold_drains_ = false;
   bool show_all_ = false;
-  std::deque<InstanceRecord> to_commit_;
+  std::deque<std::variant<Commit, CommitUse, CommitEnd>> to_commit_;
   std::deque<DrainId> to_drain_;
   std::vector<std::string> out_;
 };

@@ -99,6 +99,13 @@ struct ToText {
     return "commit " + Name(e.record.guid) + Epochs(e.record.epoch) + " node=" + e.record.node +
            " owner=" + std::to_string(e.record.owner) + Version(e.record.version);
   }
+  std::string operator()(const CommitUse& e) const {
+    return "commit-use " + Numbered('s', e.use.session) + " " + Name(e.use.guid) + Epochs(e.use.epoch);
+  }
+  std::string operator()(const CommitEnd& e) const { return "commit-end " + Numbered('s', e.session); }
+  std::string operator()(const KeepFence& e) const {
+    return "keep-fence " + e.fence.node + " " + Name(e.fence.guid) + Epochs(e.fence.epoch);
+  }
   std::string operator()(const CloseGates& e) const {
     return "close-gates " + Numbered('d', e.drain) + ":" + List('g', e.gates) + List('h', e.handles) + " " +
            ErrorName(e.error);

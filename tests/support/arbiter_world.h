@@ -6,15 +6,20 @@
 #pragma once
 
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <iterator>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/check.h"
 #include "server/arbiter/arbiter.h"
+#include "server/state/sqlite_state_store.h"
 #include "support/arbiter_text.h"
 
 namespace baton::test {
@@ -25,7 +30,7 @@ class ArbiterWorld {
   using Pick = std::function<std::uint32_t(std::uint32_t)>;
 
   ArbiterWorld(ArbiterOptions options, Pick pick)
-      : options_(options), pick_(std::move(pick)), arbiter_(options) {}
+      : options_(options), pick_(std::move(pick)), arbiter_(std::make_unique<Arbiter>(options)) {}
 
   void RandomStep() {
     switch (pick_(20)) {
@@ -54,7 +59,7 @@ class ArbiterWorld {
       case 14:
         return ChangeSome();
       case 15:
-        return Operate();
+        return pick_(12) == 0 ? Restart() : Operate();
       default:
         return Open();
     }
@@ -64,7 +69,7 @@ class ArbiterWorld {
   // then all close.
   void Heal() {
     for (int i = 0;
-         i < 100 && (!commits_.empty() || !drains_.empty() || arbiter_.NextDeadline() != Instant::max());
+         i < 100 && (!commits_.empty() || !drains_.empty() || arbiter_->NextDeadline() != Instant::max());
          ++i) {
       while (!commits_.empty()) CommitOne(true);
       while (!drains_.empty()) DrainOne();
@@ -76,7 +81,7 @@ class ArbiterWorld {
       Do(CloseHandle{handles_.begin()->first});
       while (!drains_.empty()) DrainOne();
     }
-    BATON_CHECK(waiting_.empty() && arbiter_.waiting() == 0);
+    BATON_CHECK(waiting_.empty() && arbiter_->waiting() == 0);
   }
 
   const std::vector<std::string>& trace() const { return trace_; }
@@ -127,6 +132,7 @@ class ArbiterWorld {
     SessionBegins begins{SessionId{++last_session_}, node, "b" + std::to_string(boots_[node]), "m",
                          pick_(2) != 0 ? "/a" : "/b"};
     sessions_[begins.session] = node;
+    BATON_CHECK(state_->SaveSession({begins, {}, false}, ReservedUntil()).has_value());
     Note("session " + Numbered('s', begins.session) + " " + node + " " + begins.boot + begins.mount_point);
     Do(begins);
   }
@@ -134,9 +140,11 @@ class ArbiterWorld {
     if (sessions_.empty()) return;
     const SessionId id = Any(sessions_)->first;
     Note("session event " + Numbered('s', id));
-    switch (pick_(5)) {
+    switch (pick_(6)) {
       case 0:
         return Do(SessionUnmounts{id});
+      case 3:
+        return Do(SessionReturns{id});
       case 1:
       case 2:
         return Do(SessionSilent{id});
@@ -146,11 +154,49 @@ class ArbiterWorld {
   }
   void CommitOne(bool durable) {
     if (commits_.empty()) return;
-    const auto at = Any(commits_);
-    const Guid guid = at->first;
-    Note(std::string(durable ? "commit " : "fail ") + Name(guid));
-    commits_.erase(at);
-    Do(Committed{guid, durable});
+    const auto front = commits_.front();
+    commits_.pop_front();
+    Note(std::string(durable ? "done: " : "failed: ") +
+         std::visit([](const auto& any) { return Text(any); }, front));
+    if (durable) std::visit([this](const auto& any) { Save(any); }, front);
+    if (const auto* commit = std::get_if<Commit>(&front)) {
+      Do(Committed{commit->record.guid, durable});
+    } else if (const auto* use = std::get_if<CommitUse>(&front)) {
+      Do(UseCommitted{use->use.session, use->use.guid, use->use.epoch, durable});
+    } else if (durable) {
+      Do(EndCommitted{std::get<CommitEnd>(front).session});
+    } else {
+      commits_.push_back(front);
+    }
+  }
+  WallTime Wall() const { return WallTime(std::chrono::floor<std::chrono::microseconds>(now_)); }
+  WallTime ReservedUntil() const {
+    return WallTime(std::chrono::floor<std::chrono::microseconds>(now_ + options_.reservation));
+  }
+  void Save(const Commit& e) { BATON_CHECK(state_->SaveAll(std::span(&e, 1), Wall()).has_value()); }
+  void Save(const CommitUse& e) { BATON_CHECK(state_->SaveUse(e.use).has_value()); }
+  void Save(const CommitEnd& e) { BATON_CHECK(state_->EndSession(e, ReservedUntil()).has_value()); }
+
+  // The server is killed and started again: what is durable is all it knows (rule D4).
+  void Restart() {
+    Note("restart");
+    for (auto saved = pick_(static_cast<std::uint32_t>(commits_.size() + 1)); saved > 0; --saved) {
+      std::visit([this](const auto& any) { Save(any); }, commits_.front());
+      commits_.pop_front();
+    }
+    commits_.clear(), drains_.clear(), waiting_.clear(), cells_.clear();
+    old_handles_.clear();
+    for (const auto& [id, handle] : std::exchange(handles_, {})) {
+      if (Claims(handle.wish) && !gates_.at(handle.gate).closed) old_handles_.push_back(handle.wish);
+    }
+    gates_.clear();  // their numbers begin anew
+    absent_until_ = now_ + std::chrono::seconds(10);
+    const auto recovered = Recover(*state_, Wall(), options_.reservation, absent_until_);
+    last_epoch_ = recovered->survivors.last_epoch;
+    sessions_.clear();
+    for (const SessionBegins& known : recovered->survivors.sessions) sessions_[known.session] = known.node;
+    arbiter_ = std::make_unique<Arbiter>(options_, recovered->survivors);
+    arbiter_->CheckInvariants();
   }
   void DrainOne() {
     if (drains_.empty()) return;
@@ -167,7 +213,7 @@ class ArbiterWorld {
   void Pass(Duration by) {
     now_ += by;
     Note("pass");
-    if (arbiter_.NextDeadline() <= now_) Do(Tick{});
+    if (arbiter_->NextDeadline() <= now_) Do(Tick{});
   }
   void Close() {
     if (handles_.empty()) return;
@@ -250,6 +296,14 @@ class ArbiterWorld {
   }
   void LockSome() {
     LockWish wish = SomeLock();
+    // A second conversion by the same open: the first one's next try takes away what the second has got, as
+    // in the kernel.
+    const bool converts = std::any_of(waiting_.begin(), waiting_.end(), [&](const auto& one) {
+      const auto asked = locks_asked_.find(one.first);
+      return asked != locks_asked_.end() && asked->second.kind == LockKind::kFlock &&
+             asked->second.handle == wish.handle;
+    });
+    if (wish.kind == LockKind::kFlock && converts) return;
     wish.request = NewRequest(Kind::kLock);
     locks_asked_[wish.request] = wish;
     if (wish.kind == LockKind::kFlock)
@@ -273,13 +327,15 @@ class ArbiterWorld {
       case 0:
         return Do(FenceByHand{NewRequest(Kind::kFence), guid});
       case 1: {
-        if (arbiter_.Forget(guid) != 0) return;
+        if (arbiter_->Forget(guid) != 0) return;
+        BATON_CHECK(state_->Erase(guid).has_value());
+        std::erase_if(old_handles_, [&](const OpenWish& old) { return old.who.instance->guid == guid; });
         granted_epoch_.erase(guid);
         std::erase_if(gates_, [&](const auto& gate) { return gate.second.guid == guid; });
         return;
       }
       case 2:
-        arbiter_.ResetVersion(guid);
+        arbiter_->ResetVersion(guid);
         return;
       case 3:
         return waiting_.empty() ? void() : Do(Withdraw{Any(waiting_)->first});
@@ -288,22 +344,22 @@ class ArbiterWorld {
         return seen == granted_epoch_.end() ? void() : Do(InstanceGone{session, guid, seen->second});
       }
       default:
-        for (const auto& fence : arbiter_.FencesOf(sessions_.empty() ? "" : sessions_.at(session))) {
+        for (const auto& fence : arbiter_->FencesOf(sessions_.empty() ? "" : sessions_.at(session))) {
           Do(FenceAcknowledged{session, fence.guid, fence.epoch, now_});
         }
     }
   }
 
   void Do(const Event& event) {
-    const Effects effects = arbiter_.Step(event, now_);
+    const Effects effects = arbiter_->Step(event, now_);
     for (const Effect& effect : effects) {
       Note("    " + Text(effect));
       std::visit([this](const auto& any) { Judge(any); }, effect);
     }
-    arbiter_.CheckInvariants();
+    arbiter_->CheckInvariants();
     const std::size_t lock_waits = static_cast<std::size_t>(std::count_if(
         waiting_.begin(), waiting_.end(), [](const auto& one) { return one.second != Kind::kFence; }));
-    BATON_CHECK(arbiter_.waiting() == lock_waits);  // nobody is forgotten
+    BATON_CHECK(arbiter_->waiting() == lock_waits);  // nobody is forgotten
   }
 
   // --- Safety
@@ -336,29 +392,33 @@ class ArbiterWorld {
     for (const auto& [id, other] : handles_) {
       if (other.wish.file == wish.file) JudgePair(wish, guid, other);
     }
+    for (const OpenWish& old : old_handles_) {  // D4: no stranger comes before who held it
+      const bool is_stranger = guid != old.who.instance->guid;
+      BATON_CHECK(old.file != wish.file || !is_stranger || !wish.writes || now_ >= absent_until_);
+    }
     handles_[e.handle] = {wish, e.gate, e.epoch};
+  }
+  static bool Claims(const OpenWish& open) {
+    return open.who.instance && open.writes && open.mode != ClaimMode::kNone;
   }
   // Two writers of one file, of which one claims it, are of one instance; or the other was demoted and
   // drained (O2, O3).
   void JudgePair(const OpenWish& wish, const std::optional<Guid>& guid, const HandleState& other) {
     const auto other_guid =
         other.wish.who.instance ? std::optional(other.wish.who.instance->guid) : std::nullopt;
-    const auto claims = [](const OpenWish& open) {
-      return open.who.instance && open.writes && open.mode != ClaimMode::kNone;
-    };
     const bool same_node = sessions_.at(wish.who.session) == sessions_.at(other.wish.who.session);
     if (guid && guid == other_guid) {
       if (options_.scope == ReclaimScope::kFile) BATON_CHECK(same_node);
       return;
     }
     if (!wish.writes || !other.wish.writes) return;
-    if (claims(other.wish)) BATON_CHECK(false);
-    if (!claims(wish)) return;
+    if (Claims(other.wish)) BATON_CHECK(false);
+    if (!Claims(wish)) return;
     BATON_CHECK(!other_guid);
     const bool of_family = same_node && std::find(wish.who.ancestors.begin(), wish.who.ancestors.end(),
                                                   other.wish.who.pid) != wish.who.ancestors.end();
     const bool had_it = std::any_of(handles_.begin(), handles_.end(), [&](const auto& any) {
-      return any.second.wish.file == wish.file && claims(any.second.wish) &&
+      return any.second.wish.file == wish.file && Claims(any.second.wish) &&
              any.second.wish.who.instance->guid == *guid;
     });
     BATON_CHECK(of_family || had_it || (other.closed && other.drained));
@@ -424,10 +484,13 @@ class ArbiterWorld {
   }
   void Judge(const FenceDone& e) { Answer(e.request, Kind::kFence); }
   void Judge(const Commit& e) {  // numbers rise, over all instances
-    BATON_CHECK(e.record.epoch > last_epoch_ && !commits_.contains(e.record.guid));
+    BATON_CHECK(e.record.epoch > last_epoch_);
     last_epoch_ = e.record.epoch;
-    commits_[e.record.guid] = e.record;
+    commits_.emplace_back(e);
   }
+  void Judge(const CommitUse& e) { commits_.emplace_back(e); }
+  void Judge(const CommitEnd& e) { commits_.emplace_back(e); }
+  void Judge(const KeepFence& e) { BATON_CHECK(state_->AcknowledgeFence(e.fence).has_value()); }
   void Judge(const CloseGates& e) {
     BATON_CHECK(drains_.emplace(e.drain, e).second && e.error != 0);
     for (const GateId gate : e.gates) gates_[gate].closed = true;
@@ -446,6 +509,7 @@ class ArbiterWorld {
   void Judge(const SessionEnded& e) {
     for (const auto& [id, handle] : handles_) BATON_CHECK(handle.wish.who.session != e.session);
     BATON_CHECK(sessions_.erase(e.session) == 1);
+    BATON_CHECK(state_->EraseSession(e.session).has_value());
   }
   void Judge(const RefuseCachedWrites& e) { BATON_CHECK(!e.handles.empty()); }
   void Judge(const GateDropped&) {}
@@ -453,7 +517,8 @@ class ArbiterWorld {
 
   const ArbiterOptions options_;
   Pick pick_;
-  Arbiter arbiter_;
+  std::unique_ptr<StateStore> state_ = SqliteStateStore::OpenInMemory();
+  std::unique_ptr<Arbiter> arbiter_;
   Instant now_ = std::chrono::seconds(100);
   std::uint64_t last_request_ = 0;
   std::uint64_t last_session_ = 0;
@@ -464,7 +529,9 @@ class ArbiterWorld {
   std::map<RequestId, Kind> waiting_;
   std::map<RequestId, OpenWish> asked_;
   std::map<RequestId, LockWish> locks_asked_;
-  std::map<Guid, InstanceRecord> commits_;
+  std::deque<std::variant<Commit, CommitUse, CommitEnd>> commits_;
+  std::vector<OpenWish> old_handles_;  // that claimed a file when the server was killed last
+  Instant absent_until_{};
   std::map<DrainId, CloseGates> drains_;
   std::map<GateId, GateState> gates_;
   std::map<HandleId, HandleState> handles_;

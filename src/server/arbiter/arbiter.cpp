@@ -7,16 +7,14 @@
 
 namespace baton {
 
-Arbiter::Arbiter(ArbiterOptions options, const std::vector<InstanceRecord>& records, Epoch last_epoch)
-    : options_(options), last_epoch_(Raw(last_epoch)) {
-  for (const InstanceRecord& record : records) {
-    instances_[record.guid].record = record;
-    last_epoch_ = std::max(last_epoch_, Raw(record.epoch));
-  }
+Arbiter::Arbiter(ArbiterOptions options, const Survivors& survivors)
+    : options_(options), last_epoch_(Raw(survivors.last_epoch)) {
+  Restore(survivors);
 }
 
 Effects Arbiter::Step(const Event& event, Instant now) {
   now_ = std::max(now_, now);
+  if (absent_until_ != Instant{} && absent_until_ <= now_) EndAbsence();  // before anybody is refused for it
   std::visit([this](const auto& any) { On(any); }, event);
   Retry();
   return std::exchange(effects_, {});
@@ -43,6 +41,7 @@ Instant Arbiter::NextDeadline() const {
   if (!reservation_ends_.empty()) next = std::min(next, reservation_ends_.begin()->first);
   if (!wish_deadlines_.empty()) next = std::min(next, wish_deadlines_.begin()->first);
   if (!lock_deadlines_.empty()) next = std::min(next, lock_deadlines_.begin()->first);
+  if (absent_until_ != Instant{}) next = std::min(next, absent_until_);
   return next;
 }
 
@@ -88,6 +87,7 @@ void Arbiter::On(const Drained& event) {
       FinishTakeover(drain.guid);
       break;
     case DrainPurpose::kSession:
+      sessions_.at(drain.session).drained = true;
       FinishEnding(drain.session);
       break;
     case DrainPurpose::kOpen:

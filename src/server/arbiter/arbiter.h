@@ -32,9 +32,7 @@ namespace baton {
 
 class Arbiter {
  public:
-  // `records`: what the state store remembers of instances; no session of an earlier server is known.
-  // `last_epoch`: the highest epoch ever given, of records that were forgotten too.
-  explicit Arbiter(ArbiterOptions options, const std::vector<InstanceRecord>& records = {}, Epoch last_epoch = {});
+  explicit Arbiter(ArbiterOptions options, const Survivors& survivors = {});
 
   Effects Step(const Event& event, Instant now);
 
@@ -114,7 +112,12 @@ class Arbiter {
   };
   template <class List>
   using Handles = boost::intrusive::list<Handle, boost::intrusive::base_hook<HandleHook<List>>>;
-  enum class SessionState : std::uint8_t { kActive, kSilent, kEnding };
+  // kAbsent: of the server's earlier life, and has not come back yet.
+  enum class SessionState : std::uint8_t { kActive, kSilent, kAbsent, kEnding };
+  struct Use {
+    Epoch epoch{};
+    bool durable = false;
+  };
   struct Session {
     SessionId id{};
     std::string node, boot, machine, mount_point;
@@ -122,7 +125,9 @@ class Arbiter {
     GateId anonymous_gate{};
     Handles<InSession> handles;
     std::set<Guid> instances;  // of which it has a gate
+    std::map<Guid, Use> uses;  // what is durable of them, or about to be (rule D4)
     bool clean = false;        // while ending: a clean unmount (S4)
+    bool drained = false, committed = false;  // while ending: what is there of the two
     std::vector<std::pair<Guid, Epoch>> fenced;  // while ending: incarnations that end with it (S2)
     std::string reason;
     struct {
@@ -214,9 +219,10 @@ class Arbiter {
 
   // --- Decisions ----------------------------------------------------------------------------------------------------
   struct Verdict {
-    enum Kind { kGrant, kRefuse, kWait, kEndSession, kTakeOver, kRevoke, kDemote } kind = kGrant;
+    enum Kind { kGrant, kRefuse, kWait, kCommitUse, kEndSession, kTakeOver, kRevoke, kDemote } kind = kGrant;
     int error = 0;                  // kRefuse; kWait: when the wait is over, 0 if it has an end of its own
     Instant closing_until{};        // kWait: the one in the way seems to be closing (rule O5)
+    Instant absent_until{};         // kWait: who may be in the way has not come back yet (rule D4)
     SessionId session{};            // kEndSession
     std::vector<HandleId> handles;  // kRevoke, kDemote
     std::optional<Holder> holder;
@@ -233,16 +239,33 @@ class Arbiter {
   void On(const SessionHeard& event);
   void On(const SessionUnmounts& event);
   void On(const SessionEvicted& event);
+  void On(const SessionReturns& event);
+  void On(const EndCommitted& event);
+  void Describe(Session& session, const SessionBegins& as);
   void On(const FenceAcknowledged& event);
   void ForgetEmptyNodes();
   enum class Ending : std::uint8_t { kClean, kReplaced, kFenced };
   void BeginEnding(Session& session, Ending how, const std::string& reason);
-  void FinishEnding(SessionId id);
+  void FinishEnding(SessionId id);  // when it is drained and committed
   Session* FindSession(SessionId id);  // null if unknown or ending
   const Session* FindSession(SessionId id) const;
   void EmitSession(EventKind kind, const Session& session, std::size_t handles, const std::string& detail);
 
+  // absent.cpp
+  void Restore(const Survivors& survivors);
+  void RestoreUse(const SessionUse& use);
+  Verdict JudgeAbsent(const Requester& who, ClaimMode mode, Act act) const;
+  Verdict WaitForAbsent(const Guid& guid) const;
+  bool WaitsForAbsent(const Handle& handle) const;
+  void EndAbsence();
+  void ForgetAbsent();
+
   // instances.cpp
+  bool UseIsDurable(const Requester& who) const;
+  void CommitUseOf(const Requester& who);
+  void On(const UseCommitted& event);
+  // Whether it acts as its instance at all, with kCommitUse that its session does so the first time.
+  Verdict JudgeWho(const Requester& who) const;
   Verdict JudgeMembership(const Requester& who) const;
   Verdict JudgeOnSameNode(const Requester& who, const Instance& instance, const Life& life) const;
   Verdict JudgeFromOtherNode(const Requester& who, const Instance& instance) const;
@@ -250,6 +273,7 @@ class Arbiter {
   bool OwnerMayUse(const InstanceClaim& claim, const InstanceRecord& record) const;
   bool IsBound(const Instance& instance, const Life& life) const;
   bool IsSilent(const Life& life) const;
+  bool IsAbsent(const Life& life) const;
   const Instance* FindInstance(const Guid& guid) const;
   static const Life* LifeOn(const Instance& instance, const std::string& node);
   static const Life* LifeOf(const Instance& instance, Epoch epoch);
@@ -260,9 +284,13 @@ class Arbiter {
   // takeover.cpp
   void BeginTakeover(const Requester& who, const std::string& path);
   void On(const FenceByHand& event);
+  void CommitTakeover(Instance& instance, Takeover takeover, SessionId used_by);
   void On(const Committed& event);
   void StartDraining(Instance& instance);
   void FinishTakeover(const Guid& guid);
+  // The state store failed: with EIO all parked wishes of these requesters whose verdict is `wanted`.
+  void RefuseUncommitted(const std::function<bool(const Requester&)>& whose, Verdict::Kind wanted);
+  FenceRecord FenceOf(const Guid& guid, const Life& life) const;
   // Closes a life to everyone (the gates are added to `gates`) and tells its node.
   void FenceLife(Instance& instance, Life& life, const std::string& to_node, std::vector<GateId>& gates);
   void DropLife(const Guid& guid, Epoch epoch, EventRecord& counted);
@@ -289,8 +317,9 @@ class Arbiter {
   void Retry();
 
   // files.cpp
-  // The file's claim, reservations and handles against an act.
-  Verdict JudgeFile(const Requester& who, const FileKey& key, Act act) const;
+  // The file's claim, reservations and handles against an act; `mode`: of claims that nobody knows yet (rule D4).
+  Verdict JudgeFile(const Requester& who, const FileKey& key, Act act, ClaimMode mode) const;
+  Verdict JudgeKnown(const Requester& who, const FileKey& key, Act act) const;
   Verdict JudgeOtherHandles(const OpenWish& wish, const File& file) const;
   // --reclaim-scope file: the requester's own instance has it open on another node.
   Verdict JudgeOwnElsewhere(const Requester& who, const File& file) const;
@@ -349,6 +378,9 @@ class Arbiter {
   std::map<RequestId, LockWait> lock_waits_;
   std::map<DrainId, Drain> drains_;
   std::map<Instant, std::deque<std::pair<FileKey, Guid>>> reservation_ends_;
+  std::set<Guid> absent_;      // instances that may hold anything, since the server's restart (rule D4)
+  Instant absent_until_{};     // when that ends; the past: it has
+  std::set<SessionId> absent_ends_;  // that ended with it, until a restart would not bring them back: so long nobody is let in
   std::set<std::pair<Instant, RequestId>> wish_deadlines_;
   std::set<std::pair<Instant, RequestId>> lock_deadlines_;
   WaitGraph wait_graph_;

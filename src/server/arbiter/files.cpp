@@ -40,7 +40,13 @@ Arbiter::Verdict Arbiter::InTheWay(const Handle& handle, const Requester& who) c
   return verdict;
 }
 
-Arbiter::Verdict Arbiter::JudgeFile(const Requester& who, const FileKey& key, Act act) const {
+// Who is there says more than who may be.
+Arbiter::Verdict Arbiter::JudgeFile(const Requester& who, const FileKey& key, Act act, ClaimMode mode) const {
+  Verdict known = JudgeKnown(who, key, act);
+  return known.kind == Verdict::kGrant && !absent_.empty() ? JudgeAbsent(who, mode, act) : known;
+}
+
+Arbiter::Verdict Arbiter::JudgeKnown(const Requester& who, const FileKey& key, Act act) const {
   const auto at = files_.find(key);
   if (at == files_.end()) return {};
   const File& file = at->second;

@@ -28,11 +28,60 @@ bool Arbiter::IsBound(const Instance& instance, const Life& life) const {
   return !life.handles.empty() || !life.living.empty() || instance.reservations > 0;
 }
 
+bool Arbiter::IsAbsent(const Life& life) const {
+  return std::any_of(life.gates.begin(), life.gates.end(), [this](const auto& gate) {
+    const Session* session = FindSession(gate.first);
+    return session != nullptr && session->state == SessionState::kAbsent;
+  });
+}
+
 bool Arbiter::IsSilent(const Life& life) const {
   return std::none_of(life.gates.begin(), life.gates.end(), [this](const auto& gate) {
     const Session* session = FindSession(gate.first);
     return session != nullptr && session->state == SessionState::kActive;
   });
+}
+
+Arbiter::Verdict Arbiter::JudgeWho(const Requester& who) const {
+  Verdict member = JudgeMembership(who);
+  if (member.kind == Verdict::kGrant && !UseIsDurable(who)) member.kind = Verdict::kCommitUse;
+  return member;
+}
+
+// A restart of the server must know what every session may hold (rule D4).
+bool Arbiter::UseIsDurable(const Requester& who) const {
+  if (!who.instance) return true;
+  const Session& session = sessions_.at(who.session);
+  const auto use = session.uses.find(who.instance->guid);
+  const Life* life = LifeOn(instances_.at(who.instance->guid), session.node);
+  return use != session.uses.end() && use->second.durable && use->second.epoch == life->epoch;
+}
+
+void Arbiter::CommitUseOf(const Requester& who) {
+  Session& session = sessions_.at(who.session);
+  const Guid& guid = who.instance->guid;
+  const Epoch epoch = LifeOn(instances_.at(guid), session.node)->epoch;
+  Use& use = session.uses[guid];
+  if (use.epoch == epoch) return;  // on its way
+  use = {epoch, false};
+  Push(CommitUse{{who.session, guid, epoch}});
+}
+
+void Arbiter::On(const UseCommitted& event) {
+  Session* session = FindSession(event.session);
+  if (session == nullptr) return;
+  const auto use = session->uses.find(event.guid);
+  if (use == session->uses.end() || use->second.epoch != event.epoch) return;
+  retry_ = true;
+  if (event.durable) {
+    use->second.durable = true;
+    return;
+  }
+  const auto waits_for_it = [&](const Requester& who) {
+    return who.session == event.session && who.instance && who.instance->guid == event.guid;
+  };
+  RefuseUncommitted(waits_for_it, Verdict::kCommitUse);
+  session->uses.erase(use);
 }
 
 bool Arbiter::OwnerMayUse(const InstanceClaim& claim, const InstanceRecord& record) const {
@@ -111,6 +160,7 @@ Arbiter::Verdict Arbiter::JudgeFromOtherNode(const Requester& who, const Instanc
   }
   if (!claim.may_take_over) return RefuseWith(EBUSY, "it may not take over, and the instance does not live here");
   if (!bound || options_.scope == ReclaimScope::kFile) return {.kind = Verdict::kTakeOver};
+  if (claim.by_policy && !claim.takes_over_alive && IsAbsent(*holder)) return WaitForAbsent(claim.guid);
   if (claim.by_policy && !claim.takes_over_alive && !IsSilent(*holder)) {
     return RefuseWith(EBUSY, "the directory's instance is in use on node " + holder->node);
   }
@@ -145,8 +195,9 @@ std::pair<GateId, Epoch> Arbiter::Enlist(const Requester& who) {
   if (!who.instance) return {session.anonymous_gate, Epoch{}};
   Instance& instance = instances_.at(who.instance->guid);
   Life& life = const_cast<Life&>(*LifeOn(instance, session.node));
-  if (!IsBound(instance, life)) retry_ = true;  // wishes of other nodes and owners that wait are judged anew
   GateId& gate = life.gates[session.id];
+  // Wishes of other nodes and owners that wait are judged anew: it is bound now, and lives in a session that is there.
+  if (!IsBound(instance, life) || gate == GateId{}) retry_ = true;
   if (gate == GateId{}) gate = GateId{++last_gate_};
   session.instances.insert(who.instance->guid);
   // Whose process it is by policy (rule I2 d) the mount does not know, so it cannot tell when that is gone.
@@ -160,6 +211,7 @@ void Arbiter::On(const InstanceGone& event) {
   for (Life& life : instance->second.lives) {
     if (life.epoch == event.epoch) life.living.erase(event.session);
   }
+  retry_ = true;  // who waits for an absent one's instance: it may not be bound any more
 }
 
 int Arbiter::Forget(const Guid& guid) {
@@ -194,6 +246,7 @@ std::optional<InstanceRecord> Arbiter::ResetVersion(const Guid& guid) {
   const auto at = instances_.find(guid);
   if (at == instances_.end()) return std::nullopt;
   at->second.record.version.reset();
+  retry_ = true;  // with the next step
   if (!at->second.takeover) return at->second.record;
   // The successor's record may be on stable storage already: never fall back behind its epoch.
   at->second.takeover->successor.version.reset();

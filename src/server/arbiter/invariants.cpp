@@ -77,7 +77,7 @@ void Arbiter::CheckInvariants() const {
   for (const auto& [id, parked] : parked_) {
     if (parked.draining) continue;
     const Verdict verdict = std::visit([this](const auto& wish) { return Judge(wish); }, parked.wish);
-    BATON_CHECK(verdict.kind == Verdict::kWait);
+    BATON_CHECK(verdict.kind == Verdict::kWait || verdict.kind == Verdict::kCommitUse);
   }
 }
 

@@ -8,6 +8,7 @@ std::vector<SessionInfo> Arbiter::ListSessions() const {
   for (const auto& [id, session] : sessions_) {
     const char* state = session.state == SessionState::kActive   ? "active"
                         : session.state == SessionState::kSilent ? "silent"
+                        : session.state == SessionState::kAbsent ? "absent"
                                                                  : "ending";
     list.push_back({id, session.node, session.boot, session.machine, session.mount_point, state, session.handles.size()});
   }

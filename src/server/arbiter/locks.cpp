@@ -44,6 +44,7 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
   File& file = files_.at(wait.file);
   LockTable& table = TableOf(file, wait.wish.kind);
   const Lock* conflict = nullptr;
+  if (WaitsForAbsent(handles_.at(wait.wish.handle)) && table.Conflict(wait.lock) == nullptr) return false;
   std::vector<Lock> weakened;  // what it held for writing, and holds for reading if this is granted: a release of the rest
   if (wait.wish.type == LockType::kRead) {
     weakened = table.HeldBy(wait.lock.owner, wait.lock.range);

@@ -39,9 +39,9 @@ void Arbiter::On(const CloseHandle& event) {
 
 // Everything is checked before anybody is fenced (rule T2): first who asks, then the file, and only then the takeover.
 Arbiter::Verdict Arbiter::Judge(const OpenWish& wish) const {
-  Verdict member = JudgeMembership(wish.who);
-  if (member.kind == Verdict::kRefuse || member.kind == Verdict::kWait) return member;
-  Verdict file = JudgeFile(wish.who, wish.file, wish.writes ? Act::kWriteOpen : Act::kReadOpen);
+  Verdict member = JudgeWho(wish.who);
+  if (member.kind != Verdict::kGrant && member.kind != Verdict::kTakeOver) return member;
+  Verdict file = JudgeFile(wish.who, wish.file, wish.writes ? Act::kWriteOpen : Act::kReadOpen, wish.mode);
   if (file.kind == Verdict::kGrant) {
     if (const auto at = files_.find(wish.file); at != files_.end()) file = JudgeOtherHandles(wish, at->second);
   }
@@ -51,10 +51,10 @@ Arbiter::Verdict Arbiter::Judge(const OpenWish& wish) const {
 }
 
 Arbiter::Verdict Arbiter::Judge(const ChangeWish& wish) const {
-  Verdict member = JudgeMembership(wish.who);
-  if (member.kind == Verdict::kRefuse || member.kind == Verdict::kWait) return member;
+  Verdict member = JudgeWho(wish.who);
+  if (member.kind != Verdict::kGrant && member.kind != Verdict::kTakeOver) return member;
   for (const ChangeWish::Target& target : wish.targets) {
-    Verdict file = JudgeFile(wish.who, target.file, target.act);
+    Verdict file = JudgeFile(wish.who, target.file, target.act, wish.mode);
     if (file.kind != Verdict::kGrant) return file;
   }
   if (member.kind == Verdict::kTakeOver) return member;
@@ -91,6 +91,9 @@ bool Arbiter::Decide(RequestId id, Parked& parked) {
     case Verdict::kWait:
       if (verdict.error == 0) return false;  // what it waits for ends by itself: a drain, a commit
       return Await(id, parked, verdict);
+    case Verdict::kCommitUse:
+      CommitUseOf(who);
+      return false;
     case Verdict::kEndSession:
       BeginEnding(sessions_.at(verdict.session), Ending::kFenced, "it was silent and " + path + " was needed by another");
       return false;
@@ -119,6 +122,7 @@ bool Arbiter::HarmsOthers(const Verdict& verdict) {
     case Verdict::kGrant:
     case Verdict::kRefuse:
     case Verdict::kWait:
+    case Verdict::kCommitUse:
       break;
   }
   return false;
@@ -129,7 +133,8 @@ bool Arbiter::HarmsOthers(const Verdict& verdict) {
 bool Arbiter::NeedsCheck(const Parked& parked, const Verdict& verdict) {
   const auto* change = std::get_if<ChangeWish>(&parked.wish);
   const bool is_answer = verdict.kind == Verdict::kGrant || verdict.error == ESTALE;
-  const bool ends_by_itself = verdict.kind == Verdict::kWait && verdict.error == 0;
+  const bool ends_by_itself =
+      verdict.kind == Verdict::kCommitUse || (verdict.kind == Verdict::kWait && verdict.error == 0);
   return change != nullptr && !change->checked && !is_answer && !ends_by_itself;
 }
 
@@ -137,7 +142,8 @@ bool Arbiter::NeedsCheck(const Parked& parked, const Verdict& verdict) {
 bool Arbiter::Await(RequestId id, const Parked& parked, const Verdict& verdict) {
   const auto& [who, path, wait_until] = std::visit(
       [](const auto& wish) { return std::tie(wish.who, wish.path, wish.wait_until); }, parked.wish);
-  const Instant until = std::max(parked.withdrawn ? Instant{} : wait_until, verdict.closing_until);
+  const Instant patience = parked.withdrawn ? Instant{} : std::max(wait_until, verdict.absent_until);
+  const Instant until = std::max(patience, verdict.closing_until);
   if (now_ < until) {
     wish_deadlines_.emplace(until, id);
     return false;

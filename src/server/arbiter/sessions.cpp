@@ -19,14 +19,17 @@ int Arbiter::MayBegin(const std::string& node, const std::string& machine, const
   const auto at = nodes_.find(node);
   if (at == nodes_.end() || at->second.machine == machine) return 0;
   const bool spoken_for = std::any_of(at->second.sessions.begin(), at->second.sessions.end(), [this](SessionId id) {
-    return sessions_.at(id).state == SessionState::kActive;
+    const SessionState state = sessions_.at(id).state;
+    return state == SessionState::kActive || state == SessionState::kAbsent;
   });
   return spoken_for ? EBUSY : 0;
 }
 
 void Arbiter::On(const SessionBegins& event) {
   Node& node = nodes_[event.node];
-  const bool new_boot = node.boot != event.boot || node.machine != event.machine;
+  // Of a node with fences only, the server does not know the machine after its restart.
+  const bool new_machine = node.machine != event.machine && !(node.machine.empty() && node.sessions.empty());
+  const bool new_boot = node.boot != event.boot || new_machine;
   for (SessionId id : node.sessions) {
     Session& old = sessions_.at(id);
     if (old.state == SessionState::kEnding) continue;
@@ -45,13 +48,17 @@ void Arbiter::On(const SessionBegins& event) {
   node.sessions.insert(event.session);
 
   Session& session = sessions_[event.session];
-  session.id = event.session;
-  session.node = event.node;
-  session.boot = event.boot;
-  session.machine = event.machine;
-  session.mount_point = event.mount_point;
-  session.anonymous_gate = GateId{++last_gate_};
+  Describe(session, event);
   EmitSession(EventKind::kSessionBegan, session, 0, "mount " + event.mount_point);
+}
+
+void Arbiter::Describe(Session& session, const SessionBegins& as) {
+  session.id = as.session;
+  session.node = as.node;
+  session.boot = as.boot;
+  session.machine = as.machine;
+  session.mount_point = as.mount_point;
+  session.anonymous_gate = GateId{++last_gate_};
 }
 
 void Arbiter::On(const SessionSilent& event) {
@@ -67,6 +74,7 @@ void Arbiter::On(const SessionHeard& event) {
   Session* session = FindSession(event.session);
   if (session == nullptr || session->state != SessionState::kSilent) return;
   session->state = SessionState::kActive;
+  retry_ = true;  // a directory's instance that lives there is no longer to be taken (rule I2 d)
   EmitSession(EventKind::kSessionHeard, *session, session->handles.size(), "nobody had needed its state");
 }
 
@@ -87,14 +95,20 @@ void Arbiter::On(const FenceAcknowledged& event) {
   const auto at = fences.find(event.guid);
   if (at == fences.end() || at->second.epoch != event.epoch) return;
   at->second.unacknowledged.erase(event.session);
-  if (!at->second.acknowledged) at->second.acknowledged = event.at;
+  if (at->second.acknowledged) return;
+  at->second.acknowledged = event.at;
+  Push(KeepFence{{session->node, session->boot, event.guid, event.epoch, at->second.version, event.at}});
 }
 
-// The gates close now; handles, locks and claims go when nobody is inside any more (rule T4 for a whole session).
+// The gates close now; handles, locks and claims go when nobody is inside any more (rule T4 for a whole session), and when a
+// restart of the server would not bring the session back to them (D4). One that is replaced is forgotten with the record of the
+// next; one that unmounts has released everything, and may be forgotten later.
 void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reason) {
   session.state = SessionState::kEnding;
   session.clean = how == Ending::kClean;
+  session.committed = how != Ending::kFenced;
   session.reason = reason;
+  CommitEnd end{session.id, {}};
   std::vector<GateId> gates{session.anonymous_gate};
   for (const Guid& guid : session.instances) {
     Instance& instance = instances_.at(guid);
@@ -103,6 +117,7 @@ void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reaso
       if (gate == life.gates.end()) continue;
       if (how == Ending::kFenced) {
         session.fenced.emplace_back(guid, life.epoch);
+        end.fences.push_back(FenceOf(guid, life));
         FenceLife(instance, life, "", gates);
       } else {
         gates.push_back(gate->second);
@@ -111,11 +126,21 @@ void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reaso
   }
   for (const Handle& handle : session.handles) RefuseWaitsOf(handle, ESTALE);
   Push(CloseGates{NewDrain({.purpose = DrainPurpose::kSession, .session = session.id}), std::move(gates), {}, ESTALE});
+  if (!session.committed) Push(std::move(end));
   retry_ = true;
+}
+
+void Arbiter::On(const EndCommitted& event) {
+  const auto at = sessions_.find(event.session);
+  if (at == sessions_.end() || at->second.state != SessionState::kEnding) return;
+  at->second.committed = true;
+  if (absent_ends_.erase(event.session) > 0 && absent_ends_.empty()) ForgetAbsent();
+  FinishEnding(event.session);
 }
 
 void Arbiter::FinishEnding(SessionId id) {
   Session& session = sessions_.at(id);
+  if (!session.drained || !session.committed) return;
   const std::set<Guid> instances = session.instances;
   const std::size_t handles = session.handles.size();
   EventRecord counted;

@@ -25,7 +25,14 @@ void Arbiter::BeginTakeover(const Requester& who, const std::string& path) {
   takeover.by = who;
   takeover.path = path;
   takeover.began = now_;
-  Push(Commit{takeover.successor});
+  CommitTakeover(instance, std::move(takeover), who.session);
+}
+
+// What it fences is durable with it: a restart of the server in between brings nobody back.
+void Arbiter::CommitTakeover(Instance& instance, Takeover takeover, SessionId used_by) {
+  Commit commit{takeover.successor, used_by, {}};
+  for (Epoch epoch : takeover.old_lives) commit.fences.push_back(FenceOf(instance.record.guid, *LifeOf(instance, epoch)));
+  Push(std::move(commit));
   instance.takeover = std::move(takeover);
 }
 
@@ -48,8 +55,7 @@ void Arbiter::On(const FenceByHand& event) {
   takeover.began = now_;
   takeover.by.program = "baton fence";
   takeover.by_hand.push_back(event.request);
-  Push(Commit{takeover.successor});
-  instance.takeover = std::move(takeover);
+  CommitTakeover(instance, std::move(takeover), SessionId{});
 }
 
 void Arbiter::On(const Committed& event) {
@@ -57,20 +63,30 @@ void Arbiter::On(const Committed& event) {
   if (at == instances_.end() || !at->second.takeover || at->second.takeover->draining) return;
   Instance& instance = at->second;
   if (event.durable) {
+    const Takeover& takeover = *instance.takeover;
+    if (Session* session = takeover.has_successor ? FindSession(takeover.by.session) : nullptr) {
+      session->uses[event.guid] = {takeover.successor.epoch, true};
+    }
     StartDraining(instance);
     return;
   }
   // Nothing has happened yet: the old incarnation works on, and whoever wanted to take over is told.
   for (RequestId request : instance.takeover->by_hand) Push(Refused{request, EIO, std::nullopt});
   instance.takeover.reset();
-  const Verdict failed = RefuseWith(EIO, "the state store could not record the takeover");
+  RefuseUncommitted([&](const Requester& who) { return who.instance && who.instance->guid == event.guid; },
+                    Verdict::kTakeOver);
+  if (instance.record.epoch == Epoch{} && instance.lives.empty()) instances_.erase(at);
+  retry_ = true;
+}
+
+void Arbiter::RefuseUncommitted(const std::function<bool(const Requester&)>& whose, Verdict::Kind wanted) {
+  const Verdict failed = RefuseWith(EIO, "the state store could not record it");
   for (auto parked = parked_.begin(); parked != parked_.end();) {
     const auto& [who, path] = std::visit(
         [](const auto& wish) { return std::pair<const Requester&, const std::string&>(wish.who, wish.path); },
         parked->second.wish);
-    const bool wants_it = who.instance && who.instance->guid == event.guid && !parked->second.draining &&
-                          std::visit([this](const auto& wish) { return Judge(wish); }, parked->second.wish).kind ==
-                              Verdict::kTakeOver;
+    const bool wants_it = !parked->second.draining && whose(who) &&
+                          std::visit([this](const auto& wish) { return Judge(wish); }, parked->second.wish).kind == wanted;
     if (wants_it) {
       Refuse(parked->first, who, path, failed);
       parked = parked_.erase(parked);
@@ -78,8 +94,11 @@ void Arbiter::On(const Committed& event) {
       ++parked;
     }
   }
-  if (instance.record.epoch == Epoch{} && instance.lives.empty()) instances_.erase(at);
-  retry_ = true;
+}
+
+FenceRecord Arbiter::FenceOf(const Guid& guid, const Life& life) const {
+  const auto node = nodes_.find(life.node);
+  return {life.node, node == nodes_.end() ? "" : node->second.boot, guid, life.epoch, life.version, std::nullopt};
 }
 
 void Arbiter::StartDraining(Instance& instance) {
@@ -173,7 +192,9 @@ void Arbiter::FinishTakeover(const Guid& guid) {
 }
 
 void Arbiter::DropLife(const Guid& guid, Epoch epoch, EventRecord& counted) {
-  Instance& instance = instances_.at(guid);
+  const auto known = instances_.find(guid);
+  if (known == instances_.end()) return;  // it was forgotten: a takeover had dropped the life by then
+  Instance& instance = known->second;
   const auto at = std::find_if(instance.lives.begin(), instance.lives.end(),
                                [&](const Life& life) { return life.epoch == epoch; });
   if (at == instance.lives.end()) return;

@@ -54,6 +54,7 @@ struct SessionSilent { SessionId session{}; };   // its lease ended (rule S2)
 struct SessionHeard { SessionId session{}; };    // it spoke again
 struct SessionUnmounts { SessionId session{}; }; // rule S4
 struct SessionEvicted { SessionId session{}; };  // silent, and its place is needed (rules S2, A4)
+struct SessionReturns { SessionId session{}; };  // one from before the server's restart, by its secret (rule D4)
 struct FenceAcknowledged {
   SessionId session{};
   Guid guid{};
@@ -89,6 +90,7 @@ struct ChangeWish {
   Instant wait_until{};
   std::string path;
   bool checked = false;  // would succeed but for others; until then it harms nobody (CheckFirst, rule T2)
+  ClaimMode mode = ClaimMode::kWrite;  // of claims there that the server does not know of since its restart (rule D4)
 };
 struct CloseHandle { HandleId handle{}; };
 struct FlushHandle {
@@ -118,6 +120,13 @@ struct Committed {  // the record is on stable storage, or not
   Guid guid{};
   bool durable = false;
 };
+struct UseCommitted {
+  SessionId session{};
+  Guid guid{};
+  Epoch epoch{};
+  bool durable = false;
+};
+struct EndCommitted { SessionId session{}; };
 struct Drained { DrainId drain{}; };
 
 struct FenceByHand {
@@ -126,9 +135,9 @@ struct FenceByHand {
 };
 struct Tick {};
 
-using Event = std::variant<SessionBegins, SessionSilent, SessionHeard, SessionUnmounts, SessionEvicted, FenceAcknowledged, InstanceGone,
-                           OpenWish, ChangeWish, CloseHandle, FlushHandle, LockWish, Unlock, Withdraw, Committed, Drained,
-                           FenceByHand, Tick>;
+using Event = std::variant<SessionBegins, SessionSilent, SessionHeard, SessionUnmounts, SessionEvicted, SessionReturns,
+                           FenceAcknowledged, InstanceGone, OpenWish, ChangeWish, CloseHandle, FlushHandle, LockWish, Unlock,
+                           Withdraw, Committed, UseCommitted, EndCommitted, Drained, FenceByHand, Tick>;
 
 // --- Effects: to be carried out in their order, before the next Step ---------------------------------------------------
 
@@ -175,7 +184,37 @@ struct InstanceRecord {
   std::optional<InstanceVersion> version;
   std::string node;
 };
-struct Commit { InstanceRecord record; };  // answer with Committed
+// An incarnation that a session has acted for (rule D4).
+struct SessionUse {
+  SessionId session{};
+  Guid guid{};
+  Epoch epoch{};
+};
+// What was fenced away from a node in one boot of it (rule T7).
+struct FenceRecord {
+  std::string node;
+  std::string boot;
+  Guid guid{};
+  Epoch epoch{};
+  std::optional<InstanceVersion> version;
+  std::optional<Instant> acknowledged;  // the node's clock
+  friend bool operator==(const FenceRecord&, const FenceRecord&) = default;
+};
+
+// In one: the record, the use of it by the session that takes over, and what is fenced thereby. Answer with Committed.
+struct Commit {
+  InstanceRecord record;
+  SessionId used_by{};              // none: fenced by hand
+  std::vector<FenceRecord> fences;
+};
+struct CommitUse { SessionUse use; };         // answer with UseCommitted
+// The session is not to be known any more after a restart; what it held is kept for the instances that used it. Answer with
+// EndCommitted when that is durable, however long it takes.
+struct CommitEnd {
+  SessionId session{};
+  std::vector<FenceRecord> fences;
+};
+struct KeepFence { FenceRecord fence; };      // durable soon: nobody waits for it
 
 // Close these gates for good: later entries get `error`; answer with Drained when nobody is inside.
 struct CloseGates {
@@ -204,6 +243,17 @@ struct NotifyRevoked {
 struct SessionEnded {
   SessionId session{};
   std::string reason;
+};
+
+// What the server knows of its earlier life (rules D2, D4). Sessions and what they used are those that had not ended.
+struct Survivors {
+  std::vector<InstanceRecord> instances;
+  Epoch last_epoch{};                   // the highest ever given, of records that were forgotten too
+  std::vector<SessionBegins> sessions;
+  std::vector<SessionUse> uses;
+  std::vector<Guid> reserved;           // something was reserved for them, nobody knows what (rule T9)
+  std::vector<FenceRecord> fences;
+  Instant absent_until{};               // so long others wait for what sessions may have held
 };
 
 enum class EventKind : std::uint8_t {
@@ -240,7 +290,8 @@ struct EventRecord {
 };
 struct Emit { EventRecord event; };
 
-using Effect = std::variant<OpenGranted, ChangeGranted, CheckFirst, LockGranted, FenceDone, Refused, Commit, CloseGates,
+using Effect = std::variant<OpenGranted, ChangeGranted, CheckFirst, LockGranted, FenceDone, Refused, Commit, CommitUse, CommitEnd,
+                            KeepFence, CloseGates,
                             RefuseCachedWrites, HandlesDropped, GateDropped, NotifyFenced, NotifyRevoked,
                             SessionEnded, Emit>;
 using Effects = std::vector<Effect>;
@@ -263,7 +314,7 @@ struct ArbiterOptions {
 struct SessionInfo {
   SessionId session{};
   std::string node, boot, machine, mount_point;
-  std::string state;
+  std::string state;  // "active", "silent", "absent", "ending"
   std::uint64_t handles = 0;
 };
 struct InstanceInfo {

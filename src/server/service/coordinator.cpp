@@ -41,8 +41,8 @@ void CloseLater(Executor& executor, std::shared_ptr<OpenFiles> files) {
 
 }  // namespace
 
-Coordinator::Coordinator(const ArbiterOptions& options, const std::vector<InstanceRecord>& records, Epoch last_epoch,
-                         StateStore& state, EventLog& events, Executor& executor, Timers& timers, const Clock& clock,
+Coordinator::Coordinator(const ArbiterOptions& options, const Recovered& recovered, StateStore& state,
+                         EventLog& events, Executor& executor, Timers& timers, const Clock& clock,
                          bool check_invariants)
     : state_(state),
       events_(events),
@@ -51,8 +51,17 @@ Coordinator::Coordinator(const ArbiterOptions& options, const std::vector<Instan
       clock_(clock),
       check_invariants_(check_invariants),
       max_sessions_(options.max_sessions),
-      arbiter_(options, records, last_epoch),
-      committer_([this] { CommitLoop(); }) {}
+      reservation_(options.reservation),
+      arbiter_(options, recovered.survivors),
+      committer_([this] { CommitLoop(); }) {
+  const std::lock_guard lock(mutex_);
+  for (const SessionRecord& known : recovered.sessions) {
+    const protocol::SessionSecret secret{known.secret[0], known.secret[1]};
+    const SessionId id = known.begins.session;
+    sessions_.emplace(Raw(id), std::make_shared<Session>(id, secret, known.begins.node, known.keeps_names, clock_.Now()));
+  }
+  ArmTimer();
+}
 
 Coordinator::~Coordinator() { Stop(); }
 
@@ -192,8 +201,36 @@ void Coordinator::Carry(const Refused& effect, std::vector<Ready>& ready) {
 
 void Coordinator::Carry(const Commit& effect, std::vector<Ready>&) {
   const std::lock_guard lock(commit_mutex_);
-  to_commit_.push_back(effect.record);
+  to_commit_.push_back(effect);
   has_commits_ = true;
+}
+
+void Coordinator::Carry(const CommitUse& effect, std::vector<Ready>&) {
+  Enqueue([this, use = effect.use](StateStore& state) {
+    const bool durable = state.SaveUse(use).has_value();
+    Tell(UseCommitted{use.session, use.guid, use.epoch, durable});
+  });
+}
+
+void Coordinator::Carry(const CommitEnd& effect, std::vector<Ready>&) { EndDurably(effect); }
+
+// Whoever needs what it held waits as long: a restart would give it back.
+void Coordinator::EndDurably(const CommitEnd& end) {
+  Enqueue([this, end](StateStore& state) {
+    if (state.EndSession(end, ReservedUntil())) return Tell(EndCommitted{end.session});
+    const std::lock_guard lock(mutex_);
+    if (!stopped_) timers_.At(clock_.Now() + std::chrono::seconds(1), [this, end] { EndDurably(end); });
+  });
+}
+
+void Coordinator::Carry(const KeepFence& effect, std::vector<Ready>&) {
+  Enqueue([fence = effect.fence](StateStore& state) {
+    if (!state.AcknowledgeFence(fence)) log::Warn("node {} will be told of a fence again after a restart of batond", fence.node);
+  });
+}
+
+WallTime Coordinator::ReservedUntil() const {
+  return WallNow() + std::chrono::floor<std::chrono::microseconds>(reservation_);
 }
 
 void Coordinator::Enqueue(StoreWork work) {
@@ -216,7 +253,7 @@ void Coordinator::CommitLoop() {
 // The thread that takes over commits, if nobody else is at it: no other has to wake up. As the server, whoever it acted for.
 std::optional<Coordinator::Answer> Coordinator::CommitFor(RequestId mine) {
   std::unique_lock lock(commit_mutex_);
-  const bool is_first = !to_commit_.empty() && std::holds_alternative<InstanceRecord>(to_commit_.front());
+  const bool is_first = !to_commit_.empty() && std::holds_alternative<baton::Commit>(to_commit_.front());
   std::optional<Answer> own;
   if (is_first && !is_committing_ && !ending_) {
     store::BecomeServer();
@@ -230,9 +267,9 @@ std::optional<Coordinator::Answer> Coordinator::CommitFor(RequestId mine) {
 
 // Records as many as stand together in one commit, or other work; outside the lock, which it gives back.
 std::optional<Coordinator::Answer> Coordinator::CommitFront(std::unique_lock<std::mutex>& lock, RequestId mine) {
-  std::vector<InstanceRecord> records;
-  while (!to_commit_.empty() && std::holds_alternative<InstanceRecord>(to_commit_.front())) {
-    records.push_back(std::get<InstanceRecord>(std::move(to_commit_.front())));
+  std::vector<baton::Commit> records;
+  while (!to_commit_.empty() && std::holds_alternative<baton::Commit>(to_commit_.front())) {
+    records.push_back(std::get<baton::Commit>(std::move(to_commit_.front())));
     to_commit_.pop_front();
   }
   StoreWork work;
@@ -246,8 +283,8 @@ std::optional<Coordinator::Answer> Coordinator::CommitFront(std::unique_lock<std
   if (work) {
     work(state_);
   } else {
-    const Result<void> saved = state_.SaveAll(records);
-    for (const InstanceRecord& record : records) {
+    const Result<void> saved = state_.SaveAll(records, WallNow());
+    for (const auto& [record, used_by, fences] : records) {
       if (auto answer = Tell(Committed{record.guid, saved.has_value()}, mine)) own = std::move(answer);
     }
   }
@@ -321,6 +358,7 @@ void Coordinator::Carry(const SessionEnded& effect, std::vector<Ready>&) {
   const std::shared_ptr<Session> session = std::move(at->second);
   sessions_.erase(at);
   session->End();
+  Enqueue([id = effect.session](StateStore& state) { (void)state.EraseSession(id); });  // if not: one more is absent once
   const auto waiting = when_ended_.find(Raw(effect.session));
   if (waiting != when_ended_.end()) {
     for (auto& ended : waiting->second) executor_.Post(std::move(ended));
@@ -466,34 +504,52 @@ bool Coordinator::WouldOutlive(const Requester& who, Epoch creator) {
   return arbiter_.WouldOutlive(who, creator);
 }
 
-int Coordinator::BeginSession(const std::shared_ptr<Session>& session, const SessionBegins& event,
-                              const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome) {
+// One after the other, in the state store as in the arbiter: the record of the next replaces that of an earlier run.
+void Coordinator::BeginSession(const std::shared_ptr<Session>& session, const SessionBegins& event, Welcome welcome,
+                               std::function<void(int)> refused) {
   std::vector<Ready> ready;
+  int error = 0;
   {
     const std::lock_guard lock(mutex_);
-    if (const int error = arbiter_.MayBegin(event.node, event.machine, event.boot); error != 0) return error;
-    if (!MakeRoomLocked(ready)) return EUSERS;
-    sessions_.emplace(Raw(session->id()), session);
-    StepLocked(event, ready);
-    welcome(arbiter_.FencesOf(event.node));
+    error = arbiter_.MayBegin(event.node, event.machine, event.boot);
+    if (error == 0 && !MakeRoomLocked(ready)) error = EUSERS;
   }
   Finish(std::move(ready), RequestId{});
-  return 0;
+  if (error != 0) return refused(error);
+  Enqueue([this, session, event, welcome = std::move(welcome), refused = std::move(refused)](StateStore& state) {
+    const SessionRecord record{event, {session->secret().high, session->secret().low}, session->keeps_names()};
+    const int too_late =
+        WithArbiter([&](const Arbiter& arbiter) { return arbiter.MayBegin(event.node, event.machine, event.boot); });
+    if (too_late != 0) return refused(too_late);  // another machine has begun meanwhile
+    if (const auto saved = state.SaveSession(record, ReservedUntil()); !saved) return refused(saved.error().value);
+    std::vector<Ready> begun;
+    {
+      const std::lock_guard lock(mutex_);
+      sessions_.emplace(Raw(session->id()), session);
+      StepLocked(event, begun);
+      welcome(arbiter_.FencesOf(event.node));
+    }
+    Finish(std::move(begun), RequestId{});
+  });
 }
 
-int Coordinator::ResumeSession(const std::shared_ptr<Session>& session,
-                               const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome) {
+int Coordinator::ResumeSession(const std::shared_ptr<Session>& session, const Welcome& welcome) {
   std::vector<Ready> ready;
+  bool has_ended = false;
   {
     const std::lock_guard lock(mutex_);
-    if (session->ended() || !sessions_.contains(Raw(session->id())) || arbiter_.IsEnding(session->id())) return ESTALE;
-    session->Heard(clock_.Now());
-    session->silent.store(false);
-    StepLocked(SessionHeard{session->id()}, ready);
-    welcome(arbiter_.FencesOf(session->node()));
+    if (session->ended() || !sessions_.contains(Raw(session->id()))) return ESTALE;
+    StepLocked(SessionReturns{session->id()}, ready);
+    has_ended = arbiter_.IsEnding(session->id());
+    if (!has_ended) {
+      session->Heard(clock_.Now());
+      session->silent.store(false);
+      StepLocked(SessionHeard{session->id()}, ready);
+      welcome(arbiter_.FencesOf(session->node()));
+    }
   }
   Finish(std::move(ready), RequestId{});
-  return 0;
+  return has_ended ? ESTALE : 0;
 }
 
 std::shared_ptr<Session> Coordinator::FindSession(SessionId id) {

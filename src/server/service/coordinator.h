@@ -42,9 +42,9 @@ class Coordinator {
   using Done = std::function<void(Answer&)>;
 
   // `check_invariants`: after each step; linear in the state.
-  Coordinator(const ArbiterOptions& options, const std::vector<InstanceRecord>& records, Epoch last_epoch,
-              StateStore& state, EventLog& events, Executor& executor, Timers& timers, const Clock& clock,
-              bool check_invariants);
+  // `recovered`: what the state store knows of the server's earlier life.
+  Coordinator(const ArbiterOptions& options, const Recovered& recovered, StateStore& state, EventLog& events,
+              Executor& executor, Timers& timers, const Clock& clock, bool check_invariants);
   ~Coordinator();
   // Nothing is committed and no timer set any more. Before the executor and the timers go.
   void Stop();
@@ -79,13 +79,14 @@ class Coordinator {
   // It was heard, and counts as silent.
   void Hear(const std::shared_ptr<Session>& session);
 
-  // The session's beginning in one step with `welcome`, which gets what was fenced away from its node: no notice can come
-  // before it. 0; EBUSY (rule S3); EUSERS: too many sessions, and none of them silent.
-  int BeginSession(const std::shared_ptr<Session>& session, const SessionBegins& event,
-                   const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome);
-  // ESTALE if the session has ended.
-  int ResumeSession(const std::shared_ptr<Session>& session,
-                    const std::function<void(std::vector<Arbiter::NodeFence>)>& welcome);
+  // The session's beginning, when its record is durable: here or on the commit thread, one of the two is called. `welcome` in one
+  // step with it, with what was fenced away from its node: no notice can come before. `refused` with EBUSY (rule S3), EUSERS (too
+  // many sessions, none of them silent), or the state store's errno.
+  using Welcome = std::function<void(std::vector<Arbiter::NodeFence>)>;
+  void BeginSession(const std::shared_ptr<Session>& session, const SessionBegins& event, Welcome welcome,
+                    std::function<void(int)> refused);
+  // ESTALE if the session has ended; one of the server's earlier life ends with it.
+  int ResumeSession(const std::shared_ptr<Session>& session, const Welcome& welcome);
   std::shared_ptr<Session> FindSession(SessionId id);
   std::vector<std::shared_ptr<Session>> Sessions();
   // Calls `ended` when the session has ended; at once if it has.
@@ -131,6 +132,9 @@ class Coordinator {
   void Carry(const FenceDone& effect, std::vector<Ready>& ready);
   void Carry(const Refused& effect, std::vector<Ready>& ready);
   void Carry(const Commit& effect, std::vector<Ready>&);
+  void Carry(const CommitUse& effect, std::vector<Ready>&);
+  void Carry(const CommitEnd& effect, std::vector<Ready>&);
+  void Carry(const KeepFence& effect, std::vector<Ready>&);
   void Carry(const CloseGates& effect, std::vector<Ready>&);
   void Carry(const RefuseCachedWrites& effect, std::vector<Ready>&);
   void Carry(const HandlesDropped& effect, std::vector<Ready>&);
@@ -147,6 +151,8 @@ class Coordinator {
   std::optional<Answer> Finish(std::vector<Ready> ready, RequestId mine, Commits commits = Commits::kOnTheCommitThread);
   using StoreWork = std::function<void(StateStore&)>;
   void Enqueue(StoreWork work);
+  void EndDurably(const CommitEnd& end);
+  WallTime ReservedUntil() const;
   bool MakeRoomLocked(std::vector<Ready>& ready);
   void ForgetOne(const Guid& guid, StateStore& state);
   void CommitLoop();
@@ -160,6 +166,7 @@ class Coordinator {
   const Clock& clock_;
   const bool check_invariants_;
   const std::size_t max_sessions_;
+  const Duration reservation_;
   HandleTable handles_;
   SharedFiles shared_files_;
   std::atomic<std::uint64_t> last_request_{0};
@@ -181,7 +188,7 @@ class Coordinator {
 
   std::mutex commit_mutex_;
   std::condition_variable commit_wanted_;
-  std::deque<std::variant<InstanceRecord, StoreWork>> to_commit_;  // in the order of the arbiter's steps
+  std::deque<std::variant<baton::Commit, StoreWork>> to_commit_;  // in the order of the arbiter's steps
   bool is_committing_ = false;  // some thread has taken from the front, and is at it
   bool ending_ = false;
   std::thread committer_;

@@ -39,6 +39,17 @@ bool IsName(const std::string& name, std::size_t most) {
   return !name.empty() && name.size() <= most && Printable(name) == name;
 }
 
+const char* WhyRefused(int error) {
+  switch (error) {
+    case EBUSY:
+      return "that name is in use by another machine (set -o node=)";
+    case EUSERS:
+      return "there are too many sessions";
+    default:
+      return "its record could not be saved";
+  }
+}
+
 SessionId NewSessionId() {
   std::uint64_t id = 0;
   do randombytes_buf(&id, sizeof id);
@@ -182,13 +193,15 @@ void Service::Begin(const std::shared_ptr<Connection>& connection, const FrameHe
   randombytes_buf(&secret, sizeof secret);
   const bool keeps_names = (hello.features & protocol::kFeatureKeepsNames) != 0;
   const auto session = std::make_shared<Session>(NewSessionId(), secret, hello.node, keeps_names, clock_.Now());
+  connection->Attach(session);  // a second HELLO is one too many, before this one's answer too
   const SessionBegins begins{session->id(), hello.node, hello.boot, hello.machine, hello.mount_point};
-  const int error = coordinator_.BeginSession(
-      session, begins, [&](const auto& fences) { Welcome(session, connection, header, false, fences); });
-  if (error == 0) return;
-  log::Warn("refused a session of node {} from {}: {}", hello.node, connection->PeerName(),
-            error == EBUSY ? "that name is in use by another machine (set -o node=)" : "there are too many sessions");
-  SendHelloReply(*connection, header, error, HelloReply());
+  coordinator_.BeginSession(
+      session, begins,
+      [this, session, connection, header](const auto& fences) { Welcome(session, connection, header, false, fences); },
+      [connection, header, node = hello.node](int error) {
+        log::Warn("refused a session of node {} from {}: {}", node, connection->PeerName(), WhyRefused(error));
+        SendHelloReply(*connection, header, error, HelloReply());
+      });
 }
 
 void Service::Welcome(const std::shared_ptr<Session>& session, const std::shared_ptr<Connection>& connection,
@@ -247,8 +260,7 @@ void Service::WatchLeases() {
 
 // Hourly, from the start on (rule T12).
 void Service::ForgetRecords() {
-  const auto now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
-  coordinator_.ForgetUnused(now, options_.forget_after);
+  coordinator_.ForgetUnused(WallNow(), options_.forget_after);
   const std::lock_guard lock(watch_mutex_);
   if (!ending_) forget_ = timers_.At(clock_.Now() + std::chrono::hours(1), [this] { ForgetRecords(); });
 }

@@ -21,8 +21,8 @@ class FaultyStateStore final : public StateStore {
   }
 
   Result<std::vector<InstanceRecord>> Load() override { return inner_.Load(); }
-  Result<void> SaveAll(std::span<const InstanceRecord> records) override {
-    return Through([&] { return inner_.SaveAll(records); });
+  Result<void> SaveAll(std::span<const Commit> commits, WallTime now) override {
+    return Through([&] { return inner_.SaveAll(commits, now); });
   }
   Result<void> Erase(const Guid& guid) override {
     return Through([&] { return inner_.Erase(guid); });
@@ -31,11 +31,26 @@ class FaultyStateStore final : public StateStore {
   Result<std::vector<Guid>> EraseUnusedSince(WallTime limit) override {
     return Through([&] { return inner_.EraseUnusedSince(limit); });
   }
-  Result<void> SaveFence(const FenceRecord& fence) override {
-    return Through([&] { return inner_.SaveFence(fence); });
+  Result<void> AcknowledgeFence(const FenceRecord& fence) override {
+    return Through([&] { return inner_.AcknowledgeFence(fence); });
   }
-  Result<std::vector<FenceRecord>> LoadFences(const std::string& node) override {
-    return inner_.LoadFences(node);
+  Result<std::vector<FenceRecord>> LoadFences() override { return inner_.LoadFences(); }
+  Result<void> SaveSession(const SessionRecord& session, WallTime reserved_until) override {
+    return Through([&] { return inner_.SaveSession(session, reserved_until); });
+  }
+  Result<void> EraseSession(SessionId session) override {
+    return Through([&] { return inner_.EraseSession(session); });
+  }
+  Result<void> EndSession(const CommitEnd& end, WallTime reserved_until) override {
+    return Through([&] { return inner_.EndSession(end, reserved_until); });
+  }
+  Result<void> SaveUse(const SessionUse& use) override {
+    return Through([&] { return inner_.SaveUse(use); });
+  }
+  Result<std::vector<SessionRecord>> LoadSessions() override { return inner_.LoadSessions(); }
+  Result<std::vector<SessionUse>> LoadUses() override { return inner_.LoadUses(); }
+  Result<std::vector<Guid>> LoadReserved(WallTime now, Duration reservation) override {
+    return inner_.LoadReserved(now, reservation);
   }
   Result<Epoch> LastEpoch() override { return inner_.LastEpoch(); }
   Result<ServerKey> LoadServerKey() override { return inner_.LoadServerKey(); }

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/check.h"
 #include "server/state/sqlite_row.h"
 #include "server/state/sqlite_state_store.h"
 
@@ -50,6 +51,30 @@ constexpr const char* kSchema = R"sql(
   CREATE TRIGGER epoch_raised AFTER UPDATE OF epoch ON instances BEGIN
     UPDATE server SET last_epoch = max(last_epoch, NEW.epoch);
   END;
+)sql";
+
+// What schema 2 has more.
+constexpr const char* kSchema2 = R"sql(
+  CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY,
+    secret_high INTEGER NOT NULL,
+    secret_low INTEGER NOT NULL,
+    keeps_names INTEGER NOT NULL,
+    node TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    machine TEXT NOT NULL,
+    mount_point TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE uses (
+    session INTEGER NOT NULL REFERENCES sessions(id) ON DELETE CASCADE,
+    guid BLOB NOT NULL CHECK (length(guid) = 16),
+    epoch INTEGER NOT NULL,
+    PRIMARY KEY (session, guid)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE reserved (
+    guid BLOB PRIMARY KEY CHECK (length(guid) = 16),
+    until INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
 )sql";
 
 tl::unexpected<std::string> SystemProblem(const char* what, const std::filesystem::path& path) {
@@ -105,6 +130,15 @@ std::string AskText(sqlite3* db, const char* sql) {
   sqlite3_finalize(raw);
   return text;
 }
+
+// Whatever comes late: an older one replaces no newer one, what was acknowledged stays so, and a boot that is over fences nobody.
+constexpr const char* kPutFence = R"sql(
+  INSERT INTO fences (node, guid, boot, epoch, version_high, version_low)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE node = ?1 AND boot <> ?3)
+    ON CONFLICT (node, guid) DO UPDATE SET boot = excluded.boot, epoch = excluded.epoch,
+      version_high = excluded.version_high, version_low = excluded.version_low, acknowledged = NULL
+    WHERE excluded.epoch > epoch
+)sql";
 
 std::string HexOfRandomKey() {
   std::array<unsigned char, 16> key{};
@@ -205,17 +239,24 @@ SqliteStateStore::Problem SqliteStateStore::Prepare() {
     return tl::unexpected(
         fmt::format("cannot {} the state file {}: {}", what, file_.string(), sqlite3_errmsg(db)));
   };
-  if (AskText(db, "PRAGMA journal_mode=WAL") != "wal") return failed("switch to write-ahead logging");
-  if (Execute("PRAGMA synchronous=FULL") != SQLITE_OK) return failed("set up");
+  const bool is_file = file_ != ":memory:";
+  if (is_file && AskText(db, "PRAGMA journal_mode=WAL") != "wal")
+    return failed("switch to write-ahead logging");
+  if (Execute("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON") != SQLITE_OK) return failed("set up");
+  if (AskNumber(db, "PRAGMA user_version") == 1) {
+    const std::string upgrade =
+        fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version={}; COMMIT", kSchema2, kSchemaVersion);
+    if (Execute(upgrade.c_str()) != SQLITE_OK) return failed("bring up to date");
+  }
   if (AskNumber(db, "PRAGMA user_version") == 0) {
     const std::string key = HexOfRandomKey();
     if (key.empty())
       return tl::unexpected(
           fmt::format("cannot get random bytes for the server's key: {}", std::strerror(errno)));
     const std::string create = fmt::format(
-        "BEGIN IMMEDIATE; {} INSERT INTO server (one, key) VALUES (1, x'{}');"
+        "BEGIN IMMEDIATE; {} {} INSERT INTO server (one, key) VALUES (1, x'{}');"
         "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
-        kSchema, key, kApplicationId, kSchemaVersion);
+        kSchema, kSchema2, key, kApplicationId, kSchemaVersion);
     if (Execute(create.c_str()) != SQLITE_OK) return failed("fill");
   }
   if (AskNumber(db, "SELECT count(*) FROM server") != 1)
@@ -237,8 +278,7 @@ SqliteStateStore::Problem SqliteStateStore::Prepare() {
                         prepare(insert_, "INSERT INTO instances VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)") &&
                         prepare(erase_, "DELETE FROM instances WHERE guid=?1") &&
                         prepare(touch_, "UPDATE instances SET used=max(used, ?2) WHERE guid=?1") &&
-                        prepare(drop_fences_, "DELETE FROM fences WHERE node=?1 AND boot<>?2") &&
-                        prepare(fence_, "INSERT OR REPLACE INTO fences VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
+                        prepare(fence_, kPutFence);
   if (!prepared) return failed("use");
   return {};
 }
@@ -246,12 +286,23 @@ SqliteStateStore::Problem SqliteStateStore::Prepare() {
 tl::expected<std::unique_ptr<SqliteStateStore>, std::string> SqliteStateStore::Open(
     const std::filesystem::path& directory, std::size_t max_instances) {
   if (auto made = MakeDirectory(directory); !made) return tl::unexpected(made.error());
-  std::unique_ptr<SqliteStateStore> store(new SqliteStateStore(directory, max_instances));
+  std::unique_ptr<SqliteStateStore> store(new SqliteStateStore(directory / "batond.db", max_instances));
   auto done = store->LockDirectory(directory)
                   .and_then([&] { return store->OpenDatabase(); })
                   .and_then([&] { return store->CheckDatabase(); })
                   .and_then([&] { return store->Prepare(); });
   if (!done) return tl::unexpected(done.error());
+  return store;
+}
+
+std::unique_ptr<SqliteStateStore> SqliteStateStore::OpenInMemory(std::size_t max_instances) {
+  std::unique_ptr<SqliteStateStore> store(new SqliteStateStore(":memory:", max_instances));
+  sqlite3* db = nullptr;
+  BATON_CHECK(sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr) ==
+              SQLITE_OK);
+  store->db_.reset(db);
+  const auto prepared = store->Prepare();
+  BATON_CHECK(prepared.has_value());
   return store;
 }
 

@@ -13,10 +13,6 @@
 namespace baton {
 namespace {
 
-WallTime Now() {
-  return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
-}
-
 // Enough that a wave of touches costs little memory; beyond it a touch that is new is dropped: 30 days are
 // coarse.
 constexpr std::size_t kMaxTouched = 100'000;
@@ -52,7 +48,7 @@ void SqliteStateStore::Finalize::operator()(sqlite3_stmt* statement) const {
 SqliteStateStore::~SqliteStateStore() {
   if (db_ != nullptr && !touched_.empty()) {
     // Failed() has said why; the touches are lost, which costs an idle instance a little of its 30 days.
-    (void)Commit("note which instances were in use", [] { return Result<void>(); });
+    (void)Transaction("note which instances were in use", [] { return Result<void>(); });
   }
 }
 
@@ -67,7 +63,7 @@ tl::unexpected<Errno> SqliteStateStore::Failed(const char* what) {
   return Fail(ErrnoOf(code));
 }
 
-Result<void> SqliteStateStore::Commit(const char* what, const std::function<Result<void>()>& body) {
+Result<void> SqliteStateStore::Transaction(const char* what, const std::function<Result<void>()>& body) {
   if (Execute("BEGIN IMMEDIATE") != SQLITE_OK) return Failed(what);
   auto answer = body();
   if (answer) answer = WriteTouches();
@@ -89,34 +85,45 @@ Result<void> SqliteStateStore::WriteTouches() {
   return {};
 }
 
-Result<std::vector<InstanceRecord>> SqliteStateStore::Load() {
-  const std::scoped_lock lock(mutex_);
+Result<void> SqliteStateStore::Run(const char* what, const char* sql,
+                                   const std::function<void(SqliteRow&)>& bind,
+                                   const std::function<void(SqliteRow&)>& take) {
   sqlite3_stmt* raw = nullptr;
-  constexpr const char* kSql =
-      "SELECT guid, epoch, owner, version_high, version_low, node FROM instances ORDER BY guid";
-  if (sqlite3_prepare_v2(db_.get(), kSql, -1, &raw, nullptr) != SQLITE_OK)
-    return Failed("read the instances");
+  if (sqlite3_prepare_v2(db_.get(), sql, -1, &raw, nullptr) != SQLITE_OK) return Failed(what);
   const Statement statement(raw);
   SqliteRow row(raw);
-  std::vector<InstanceRecord> records;
-  records.reserve(count_);
+  if (bind) bind(row);
   int code = 0;
   while ((code = row.Step()) == SQLITE_ROW) {
-    InstanceRecord& record = records.emplace_back();
-    record.guid = row.GetGuid(0);
-    record.epoch = Epoch{row.GetUint(1)};
-    record.owner = static_cast<std::uint32_t>(row.GetUint(2));
-    record.version = row.GetVersion(3);
-    record.node = row.GetText(5);
+    if (take) take(row);
   }
-  if (code != SQLITE_DONE) return Failed("read the instances");
+  if (code != SQLITE_DONE) return Failed(what);
+  return {};
+}
+
+Result<std::vector<InstanceRecord>> SqliteStateStore::Load() {
+  const std::scoped_lock lock(mutex_);
+  std::vector<InstanceRecord> records;
+  records.reserve(count_);
+  const auto read =
+      Run("read the instances",
+          "SELECT guid, epoch, owner, version_high, version_low, node FROM instances ORDER BY guid", nullptr,
+          [&](SqliteRow& row) {
+            InstanceRecord& record = records.emplace_back();
+            record.guid = row.GetGuid(0);
+            record.epoch = Epoch{row.GetUint(1)};
+            record.owner = static_cast<std::uint32_t>(row.GetUint(2));
+            record.version = row.GetVersion(3);
+            record.node = row.GetText(5);
+          });
+  if (!read) return tl::unexpected(read.error());
   return records;
 }
 
-Result<void> SqliteStateStore::SaveOne(const InstanceRecord& record) {
+Result<void> SqliteStateStore::SaveRecord(const InstanceRecord& record, WallTime now) {
   const auto fill = [&](SqliteRow& row) {
     row.Bind(1, record.guid).Bind(2, Raw(record.epoch)).Bind(3, std::uint64_t{record.owner});
-    row.BindVersion(4, record.version).Bind(6, record.node).Bind(7, Now().time_since_epoch().count());
+    row.BindVersion(4, record.version).Bind(6, record.node).Bind(7, now.time_since_epoch().count());
   };
   {
     SqliteRow row(update_.get());
@@ -142,13 +149,13 @@ Result<void> SqliteStateStore::SaveOne(const InstanceRecord& record) {
   return {};
 }
 
-Result<void> SqliteStateStore::SaveAll(std::span<const InstanceRecord> records) {
-  if (records.empty()) return {};
+Result<void> SqliteStateStore::SaveAll(std::span<const Commit> commits, WallTime now) {
+  if (commits.empty()) return {};
   const std::scoped_lock lock(mutex_);
   const std::size_t before = count_;
-  auto answer = Commit("save an instance", [&]() -> Result<void> {
-    for (const InstanceRecord& record : records) {
-      if (auto saved = SaveOne(record); !saved) return saved;
+  auto answer = Transaction("save an instance", [&]() -> Result<void> {
+    for (const Commit& commit : commits) {
+      if (auto saved = SaveOne(commit, now); !saved) return saved;
     }
     return {};
   });
@@ -156,15 +163,35 @@ Result<void> SqliteStateStore::SaveAll(std::span<const InstanceRecord> records) 
   return answer;
 }
 
+Result<void> SqliteStateStore::SaveOne(const Commit& commit, WallTime now) {
+  if (auto saved = SaveRecord(commit.record, now); !saved) return saved;
+  for (const FenceRecord& fence : commit.fences) {
+    if (auto saved = PutFence(fence); !saved) return saved;
+  }
+  if (commit.used_by == SessionId{}) return {};
+  return PutUse({commit.used_by, commit.record.guid, commit.record.epoch});
+}
+
+// A session that is gone by now is used no more.
+Result<void> SqliteStateStore::PutUse(const SessionUse& use) {
+  return Run(
+      "save which session uses an instance",
+      "INSERT OR REPLACE INTO uses SELECT id, ?2, ?3 FROM sessions WHERE id = ?1",
+      [&](SqliteRow& row) { row.Bind(1, Raw(use.session)).Bind(2, use.guid).Bind(3, Raw(use.epoch)); });
+}
+
 Result<void> SqliteStateStore::Erase(const Guid& guid) {
   const std::scoped_lock lock(mutex_);
   int erased = 0;
-  auto answer = Commit("forget an instance", [&]() -> Result<void> {
+  auto answer = Transaction("forget an instance", [&]() -> Result<void> {
     SqliteRow row(erase_.get());
     row.Bind(1, guid);
     if (row.Step() != SQLITE_DONE) return Failed("forget an instance");
     erased = sqlite3_changes(db_.get());
-    return {};
+    const auto guid_is = [&](SqliteRow& of) { of.Bind(1, guid); };
+    if (auto done = Run("forget an instance", "DELETE FROM uses WHERE guid = ?1", guid_is); !done)
+      return done;
+    return Run("forget an instance", "DELETE FROM reserved WHERE guid = ?1", guid_is);
   });
   if (!answer) return answer;
   count_ -= static_cast<std::size_t>(erased);
@@ -185,19 +212,13 @@ Result<std::vector<Guid>> SqliteStateStore::EraseUnusedSince(WallTime limit) {
   const std::scoped_lock lock(mutex_);
   const char* what = "erase the instances that were not used for long";
   std::vector<Guid> erased;
-  auto answer = Commit(what, [&]() -> Result<void> {
+  auto answer = Transaction(what, [&]() -> Result<void> {
     // Before the erasing: what was touched is in use.
     if (auto written = WriteTouches(); !written) return written;
-    sqlite3_stmt* raw = nullptr;
-    constexpr const char* kSql = "DELETE FROM instances WHERE used < ?1 RETURNING guid";
-    if (sqlite3_prepare_v2(db_.get(), kSql, -1, &raw, nullptr) != SQLITE_OK) return Failed(what);
-    const Statement statement(raw);
-    SqliteRow row(raw);
-    row.Bind(1, limit.time_since_epoch().count());
-    int code = 0;
-    while ((code = row.Step()) == SQLITE_ROW) erased.push_back(row.GetGuid(0));
-    if (code != SQLITE_DONE) return Failed(what);
-    return {};
+    return Run(
+        what, "DELETE FROM instances WHERE used < ?1 RETURNING guid",
+        [&](SqliteRow& row) { row.Bind(1, limit.time_since_epoch().count()); },
+        [&](SqliteRow& row) { erased.push_back(row.GetGuid(0)); });
   });
   if (!answer) return tl::unexpected(answer.error());
   count_ -= erased.size();
@@ -205,71 +226,173 @@ Result<std::vector<Guid>> SqliteStateStore::EraseUnusedSince(WallTime limit) {
   return erased;
 }
 
-Result<void> SqliteStateStore::SaveFence(const FenceRecord& fence) {
+Result<void> SqliteStateStore::AcknowledgeFence(const FenceRecord& fence) {
+  const char* what = "save that a fence was acknowledged";
   const std::scoped_lock lock(mutex_);
-  return Commit("save a fence", [&]() -> Result<void> {
-    {
-      SqliteRow old(drop_fences_.get());
-      old.Bind(1, fence.node).Bind(2, fence.boot);
-      if (old.Step() != SQLITE_DONE) return Failed("save a fence");
-    }
-    SqliteRow row(fence_.get());
-    row.Bind(1, fence.node).Bind(2, fence.guid).Bind(3, fence.boot).Bind(4, Raw(fence.epoch));
-    row.BindVersion(5, fence.version);
-    if (fence.acknowledged) row.Bind(7, std::int64_t{fence.acknowledged->count()});
-    if (row.Step() != SQLITE_DONE) return Failed("save a fence");
-    return {};
+  return Transaction(what, [&] {
+    return Run(what, "UPDATE fences SET acknowledged = ?5 WHERE node = ?1 AND guid = ?2 AND boot = ?3 AND epoch = ?4",
+               [&](SqliteRow& row) {
+                 row.Bind(1, fence.node).Bind(2, fence.guid).Bind(3, fence.boot).Bind(4, Raw(fence.epoch));
+                 if (fence.acknowledged) row.Bind(5, std::int64_t{fence.acknowledged->count()});
+               });
   });
 }
 
-Result<std::vector<FenceRecord>> SqliteStateStore::LoadFences(const std::string& node) {
+Result<void> SqliteStateStore::PutFence(const FenceRecord& fence) {
+  SqliteRow row(fence_.get());
+  row.Bind(1, fence.node).Bind(2, fence.guid).Bind(3, fence.boot).Bind(4, Raw(fence.epoch));
+  row.BindVersion(5, fence.version);
+  if (row.Step() != SQLITE_DONE) return Failed("save a fence");
+  return {};
+}
+
+Result<std::vector<FenceRecord>> SqliteStateStore::LoadFences() {
   const std::scoped_lock lock(mutex_);
-  sqlite3_stmt* raw = nullptr;
-  constexpr const char* kSql =
-      "SELECT guid, boot, epoch, version_high, version_low, acknowledged FROM fences WHERE node = ?1 ORDER "
-      "BY guid";
-  if (sqlite3_prepare_v2(db_.get(), kSql, -1, &raw, nullptr) != SQLITE_OK) return Failed("read the fences");
-  const Statement statement(raw);
-  SqliteRow row(raw);
-  row.Bind(1, node);
   std::vector<FenceRecord> fences;
-  int code = 0;
-  while ((code = row.Step()) == SQLITE_ROW) {
-    FenceRecord& fence = fences.emplace_back();
-    fence.node = node;
-    fence.guid = row.GetGuid(0);
-    fence.boot = row.GetText(1);
-    fence.epoch = Epoch{row.GetUint(2)};
-    fence.version = row.GetVersion(3);
-    if (!row.IsNull(5)) fence.acknowledged = Instant(row.GetInt(5));
-  }
-  if (code != SQLITE_DONE) return Failed("read the fences");
+  const auto read = Run("read the fences",
+                        "SELECT node, guid, boot, epoch, version_high, version_low, acknowledged FROM fences "
+                        "ORDER BY node, guid",
+                        nullptr, [&](SqliteRow& row) {
+                          FenceRecord& fence = fences.emplace_back();
+                          fence.node = row.GetText(0);
+                          fence.guid = row.GetGuid(1);
+                          fence.boot = row.GetText(2);
+                          fence.epoch = Epoch{row.GetUint(3)};
+                          fence.version = row.GetVersion(4);
+                          if (!row.IsNull(6)) fence.acknowledged = Instant(row.GetInt(6));
+                        });
+  if (!read) return tl::unexpected(read.error());
   return fences;
+}
+
+// --- Sessions ---
+
+Result<void> SqliteStateStore::ReserveUsesOf(SessionId session, WallTime until) {
+  return Run("save what is reserved",
+             "INSERT OR REPLACE INTO reserved SELECT guid, ?2 FROM uses WHERE session = ?1",
+             [&](SqliteRow& row) { row.Bind(1, Raw(session)).Bind(2, until.time_since_epoch().count()); });
+}
+
+Result<void> SqliteStateStore::SaveSession(const SessionRecord& session, WallTime reserved_until) {
+  const char* what = "save a session";
+  const SessionBegins& begins = session.begins;
+  const std::scoped_lock lock(mutex_);
+  return Transaction(what, [&]() -> Result<void> {
+    std::vector<SessionId> replaced;
+    const auto found = Run(
+        what, "SELECT id FROM sessions WHERE node = ?1 AND (boot <> ?2 OR machine <> ?3 OR mount_point = ?4)",
+        [&](SqliteRow& row) {
+          row.Bind(1, begins.node).Bind(2, begins.boot).Bind(3, begins.machine);
+          row.Bind(4, begins.mount_point);
+        },
+        [&](SqliteRow& row) { replaced.push_back(SessionId{row.GetUint(0)}); });
+    if (!found) return found;
+    for (const SessionId old : replaced) {
+      if (auto reserved = ReserveUsesOf(old, reserved_until); !reserved) return reserved;
+      if (auto erased = Forget(old); !erased) return erased;
+    }
+    const auto rebooted = Run(what, "DELETE FROM fences WHERE node = ?1 AND boot <> ?2",
+                              [&](SqliteRow& row) { row.Bind(1, begins.node).Bind(2, begins.boot); });
+    if (!rebooted) return rebooted;
+    return Run(what, "INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", [&](SqliteRow& row) {
+      row.Bind(1, Raw(begins.session)).Bind(2, session.secret[0]).Bind(3, session.secret[1]);
+      row.Bind(4, std::int64_t{session.keeps_names}).Bind(5, begins.node).Bind(6, begins.boot);
+      row.Bind(7, begins.machine).Bind(8, begins.mount_point);
+    });
+  });
+}
+
+// Its uses go with it.
+Result<void> SqliteStateStore::Forget(SessionId session) {
+  return Run("forget a session", "DELETE FROM sessions WHERE id = ?1",
+             [&](SqliteRow& row) { row.Bind(1, Raw(session)); });
+}
+
+Result<void> SqliteStateStore::EraseSession(SessionId session) {
+  const std::scoped_lock lock(mutex_);
+  return Transaction("forget a session", [&] { return Forget(session); });
+}
+
+Result<void> SqliteStateStore::EndSession(const CommitEnd& end, WallTime reserved_until) {
+  const std::scoped_lock lock(mutex_);
+  return Transaction("end a session", [&]() -> Result<void> {
+    for (const FenceRecord& fence : end.fences) {
+      if (auto saved = PutFence(fence); !saved) return saved;
+    }
+    if (auto reserved = ReserveUsesOf(end.session, reserved_until); !reserved) return reserved;
+    return Forget(end.session);
+  });
+}
+
+Result<void> SqliteStateStore::SaveUse(const SessionUse& use) {
+  const std::scoped_lock lock(mutex_);
+  return Transaction("save which session uses an instance", [&] { return PutUse(use); });
+}
+
+Result<std::vector<SessionRecord>> SqliteStateStore::LoadSessions() {
+  const std::scoped_lock lock(mutex_);
+  std::vector<SessionRecord> sessions;
+  const auto read =
+      Run("read the sessions", "SELECT * FROM sessions ORDER BY id", nullptr, [&](SqliteRow& row) {
+        SessionRecord& session = sessions.emplace_back();
+        session.begins.session = SessionId{row.GetUint(0)};
+        session.secret = {row.GetUint(1), row.GetUint(2)};
+        session.keeps_names = row.GetInt(3) != 0;
+        session.begins.node = row.GetText(4);
+        session.begins.boot = row.GetText(5);
+        session.begins.machine = row.GetText(6);
+        session.begins.mount_point = row.GetText(7);
+      });
+  if (!read) return tl::unexpected(read.error());
+  return sessions;
+}
+
+Result<std::vector<SessionUse>> SqliteStateStore::LoadUses() {
+  const std::scoped_lock lock(mutex_);
+  std::vector<SessionUse> uses;
+  const auto read = Run("read which session uses which instance", "SELECT session, guid, epoch FROM uses",
+                        nullptr, [&](SqliteRow& row) {
+                          uses.push_back({SessionId{row.GetUint(0)}, row.GetGuid(1), Epoch{row.GetUint(2)}});
+                        });
+  if (!read) return tl::unexpected(read.error());
+  return uses;
+}
+
+Result<std::vector<Guid>> SqliteStateStore::LoadReserved(WallTime now, Duration reservation) {
+  const char* what = "read what is reserved";
+  const WallTime since = now - std::chrono::floor<std::chrono::microseconds>(reservation);
+  const std::scoped_lock lock(mutex_);
+  std::vector<Guid> reserved;
+  auto answer = Transaction(what, [&]() -> Result<void> {
+    const auto is_over = Run(what, "DELETE FROM reserved WHERE until <= ?1",
+                             [&](SqliteRow& row) { row.Bind(1, now.time_since_epoch().count()); });
+    if (!is_over) return is_over;
+    return Run(
+        what, "SELECT guid FROM reserved UNION SELECT guid FROM instances WHERE used > ?1 ORDER BY guid",
+        [&](SqliteRow& row) { row.Bind(1, since.time_since_epoch().count()); },
+        [&](SqliteRow& row) { reserved.push_back(row.GetGuid(0)); });
+  });
+  if (!answer) return tl::unexpected(answer.error());
+  return reserved;
 }
 
 Result<Epoch> SqliteStateStore::LastEpoch() {
   const std::scoped_lock lock(mutex_);
-  sqlite3_stmt* raw = nullptr;
-  if (sqlite3_prepare_v2(db_.get(), "SELECT last_epoch FROM server", -1, &raw, nullptr) != SQLITE_OK) {
-    return Failed("read the last epoch");
-  }
-  const Statement statement(raw);
-  SqliteRow row(raw);
-  if (row.Step() != SQLITE_ROW) return Failed("read the last epoch");
-  return Epoch{row.GetUint(0)};
+  Epoch last{};
+  const auto read = Run("read the last epoch", "SELECT last_epoch FROM server", nullptr,
+                        [&](SqliteRow& row) { last = Epoch{row.GetUint(0)}; });
+  if (!read) return tl::unexpected(read.error());
+  return last;
 }
 
 Result<ServerKey> SqliteStateStore::LoadServerKey() {
   const std::scoped_lock lock(mutex_);
-  sqlite3_stmt* raw = nullptr;
-  if (sqlite3_prepare_v2(db_.get(), "SELECT key FROM server", -1, &raw, nullptr) != SQLITE_OK) {
-    return Failed("read the server's key");
-  }
-  const Statement statement(raw);
-  SqliteRow row(raw);
-  if (row.Step() != SQLITE_ROW) return Failed("read the server's key");
   ServerKey key;
-  if (!row.GetBytes(0, key)) {
+  bool is_there = false;
+  const auto read = Run("read the server's key", "SELECT key FROM server", nullptr,
+                        [&](SqliteRow& row) { is_there = row.GetBytes(0, key); });
+  if (!read) return tl::unexpected(read.error());
+  if (!is_there) {
     log::Error("state: the server's key has a wrong size (file={})", file_.string());
     return Fail(EIO);
   }

@@ -23,23 +23,34 @@ struct sqlite3_stmt;
 
 namespace baton {
 
+class SqliteRow;
+
 class SqliteStateStore final : public StateStore {
  public:
-  static constexpr int kSchemaVersion = 1;
+  static constexpr int kSchemaVersion = 2;
 
   // Creates the directory (0700), batond.db and batond.lock where they are missing. The error is a sentence
   // for the person who started the server; it names the file and what to do.
   static tl::expected<std::unique_ptr<SqliteStateStore>, std::string> Open(
       const std::filesystem::path& directory, std::size_t max_instances = kDefaultMaxInstances);
+  // For tests and simulation: what it keeps lives as long as the object.
+  static std::unique_ptr<SqliteStateStore> OpenInMemory(std::size_t max_instances = kDefaultMaxInstances);
   ~SqliteStateStore() override;
 
   Result<std::vector<InstanceRecord>> Load() override;
-  Result<void> SaveAll(std::span<const InstanceRecord> records) override;
+  Result<void> SaveAll(std::span<const Commit> commits, WallTime now) override;
   Result<void> Erase(const Guid& guid) override;
   void Touch(const Guid& guid, WallTime used) override;
   Result<std::vector<Guid>> EraseUnusedSince(WallTime limit) override;
-  Result<void> SaveFence(const FenceRecord& fence) override;
-  Result<std::vector<FenceRecord>> LoadFences(const std::string& node) override;
+  Result<void> AcknowledgeFence(const FenceRecord& fence) override;
+  Result<std::vector<FenceRecord>> LoadFences() override;
+  Result<void> SaveSession(const SessionRecord& session, WallTime reserved_until) override;
+  Result<void> EraseSession(SessionId session) override;
+  Result<void> EndSession(const CommitEnd& end, WallTime reserved_until) override;
+  Result<void> SaveUse(const SessionUse& use) override;
+  Result<std::vector<SessionRecord>> LoadSessions() override;
+  Result<std::vector<SessionUse>> LoadUses() override;
+  Result<std::vector<Guid>> LoadReserved(WallTime now, Duration reservation) override;
   Result<Epoch> LastEpoch() override;
   Result<ServerKey> LoadServerKey() override;
 
@@ -53,8 +64,8 @@ class SqliteStateStore final : public StateStore {
   using Statement = std::unique_ptr<sqlite3_stmt, Finalize>;
   using Problem = tl::expected<void, std::string>;
 
-  explicit SqliteStateStore(std::filesystem::path directory, std::size_t max_instances)
-      : file_(directory / "batond.db"), max_instances_(max_instances) {}
+  explicit SqliteStateStore(std::filesystem::path file, std::size_t max_instances)
+      : file_(std::move(file)), max_instances_(max_instances) {}
 
   Problem LockDirectory(const std::filesystem::path& directory);
   Problem OpenDatabase();
@@ -64,9 +75,17 @@ class SqliteStateStore final : public StateStore {
 
   int Execute(const char* sql);
   // Runs `body` inside one transaction together with the pending touches; rolls back if it answers an error.
-  Result<void> Commit(const char* what, const std::function<Result<void>()>& body);
+  Result<void> Transaction(const char* what, const std::function<Result<void>()>& body);
+  // One statement that is used rarely; for each of its rows `take`.
+  Result<void> Run(const char* what, const char* sql, const std::function<void(SqliteRow&)>& bind = nullptr,
+                   const std::function<void(SqliteRow&)>& take = nullptr);
   Result<void> WriteTouches();
-  Result<void> SaveOne(const InstanceRecord& record);
+  Result<void> SaveOne(const Commit& commit, WallTime now);
+  Result<void> SaveRecord(const InstanceRecord& record, WallTime now);
+  Result<void> PutFence(const FenceRecord& fence);
+  Result<void> PutUse(const SessionUse& use);
+  Result<void> Forget(SessionId session);
+  Result<void> ReserveUsesOf(SessionId session, WallTime until);
   tl::unexpected<Errno> Failed(const char* what);
 
   std::filesystem::path file_;
@@ -75,7 +94,7 @@ class SqliteStateStore final : public StateStore {
   std::unique_ptr<sqlite3, CloseDb> db_;
 
   std::mutex mutex_;  // guards all below, and the connection
-  Statement update_, insert_, erase_, touch_, drop_fences_, fence_;
+  Statement update_, insert_, erase_, touch_, fence_;
   std::size_t count_ = 0;
   bool full_logged_ = false;
   std::map<Guid, WallTime> touched_;

@@ -1,10 +1,10 @@
 // StateStore: what the server must still know after it was killed: the record of every app instance (its
-// epoch, owner, version), what was fenced away on which node, and the server's key. Rules T4, T7, T12.
+// epoch, owner, version), the sessions and which instances each has acted for, what was fenced away on which
+// node, for which instances something was reserved, and the server's key. Rules T4, T7, T9, T12, D4.
 //
-// What it is not: the arbiter's memory (handles, claims and locks are asserted again by the clients) and no
-// cache; nobody reads it after the start. A method that answers without an error has put its change on stable
-// storage, except Touch. Failures of the world come back as errno and have been logged with what was done to
-// which file.
+// What it is not: the arbiter's memory (handles, claims and locks are not in it) and no cache; nobody reads
+// it after the start. A method that answers without an error has put its change on stable storage, except
+// Touch. Failures of the world come back as errno and have been logged with what was done to which file.
 //
 // Any thread; calls may block on the disk. Callers that have several records at hand give them to SaveAll:
 // one commit.
@@ -27,16 +27,15 @@
 namespace baton {
 
 using WallTime = std::chrono::sys_time<std::chrono::microseconds>;
+inline WallTime WallNow() {
+  return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+}
 
-// Rule T7: what was fenced away from a node in one boot of it.
-struct FenceRecord {
-  std::string node;
-  std::string boot;
-  Guid guid{};
-  Epoch epoch{};
-  std::optional<InstanceVersion> version;
-  std::optional<Instant> acknowledged;  // the node's clock
-  friend bool operator==(const FenceRecord&, const FenceRecord&) = default;
+// A session, as it is found again after a restart (rule D4).
+struct SessionRecord {
+  SessionBegins begins;
+  std::array<std::uint64_t, 2> secret{};
+  bool keeps_names = false;
 };
 
 using ServerKey = std::array<std::byte, 16>;
@@ -50,10 +49,14 @@ class StateStore {
   // All records, in the order of their GUIDs.
   virtual Result<std::vector<InstanceRecord>> Load() = 0;
 
-  // Creates or replaces; counts as use of the instance. ENOSPC when it would be one instance too many.
-  Result<void> Save(const InstanceRecord& record) { return SaveAll(std::span(&record, 1)); }
-  // All of them or none, in one commit.
-  virtual Result<void> SaveAll(std::span<const InstanceRecord> records) = 0;
+  // The record alone.
+  Result<void> Save(const InstanceRecord& record) {
+    const Commit commit{record, {}, {}};
+    return SaveAll(std::span(&commit, 1), WallNow());
+  }
+  // Records are created or replaced, which counts as use of the instance `now`; ENOSPC when it would be one
+  // instance too many. All of it or nothing.
+  virtual Result<void> SaveAll(std::span<const Commit> commits, WallTime now) = 0;
   // An unknown GUID is not an error.
   virtual Result<void> Erase(const Guid& guid) = 0;
 
@@ -63,9 +66,24 @@ class StateStore {
   // Erases what was last used before `limit` and answers what that was. Touch what lives before calling it.
   virtual Result<std::vector<Guid>> EraseUnusedSince(WallTime limit) = 0;
 
-  // One record per node and GUID; a fence of another boot of the node replaces those of its earlier boots.
-  virtual Result<void> SaveFence(const FenceRecord& fence) = 0;
-  virtual Result<std::vector<FenceRecord>> LoadFences(const std::string& node) = 0;
+  // Of a fence that is on record. Fences come with takeovers and ended sessions: one per node and GUID, the one of the highest
+  // epoch, until the node has booted again.
+  virtual Result<void> AcknowledgeFence(const FenceRecord& fence) = 0;
+  virtual Result<std::vector<FenceRecord>> LoadFences() = 0;
+
+  // Replaces the sessions of the node's other boots and machines, and the one of the same mount point: what
+  // they held stays reserved until `reserved_until` for the instances that used them.
+  virtual Result<void> SaveSession(const SessionRecord& session, WallTime reserved_until) = 0;
+  // An unknown session is not an error, here and in the next two.
+  virtual Result<void> EraseSession(SessionId session) = 0;
+  // As EraseSession; what it held stays reserved.
+  virtual Result<void> EndSession(const CommitEnd& end, WallTime reserved_until) = 0;
+  virtual Result<void> SaveUse(const SessionUse& use) = 0;
+  virtual Result<std::vector<SessionRecord>> LoadSessions() = 0;
+  virtual Result<std::vector<SessionUse>> LoadUses() = 0;
+  // For which instances something may be reserved at `now`: because of a session's end, or of a takeover
+  // within `reservation`. Forgets what is over.
+  virtual Result<std::vector<Guid>> LoadReserved(WallTime now, Duration reservation) = 0;
 
   // The highest epoch ever saved, of instances that were erased since too: a number is never given twice.
   virtual Result<Epoch> LastEpoch() = 0;
@@ -73,5 +91,12 @@ class StateStore {
   // 16 random bytes, made once in the life of the state directory.
   virtual Result<ServerKey> LoadServerKey() = 0;
 };
+
+// The server's earlier life (rule D4): what the arbiter is told of it, and the sessions that may come back.
+struct Recovered {
+  Survivors survivors;
+  std::vector<SessionRecord> sessions;
+};
+Result<Recovered> Recover(StateStore& state, WallTime now, Duration reservation, Instant absent_until);
 
 }  // namespace baton

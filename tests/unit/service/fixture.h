@@ -1,5 +1,5 @@
 // A service for tests: the real Service, Coordinator and arbiter on a PosixStore in a directory of its own and
-// a MemoryStateStore; connections that keep what was sent to them; executor, timers and clock by hand. Only the
+// a state in memory; connections that keep what was sent to them; executor, timers and clock by hand. Only the
 // coordinator's commit thread is real: Bench::Until waits for what it brings.
 #pragma once
 
@@ -21,7 +21,7 @@
 #include "protocol/codec.h"
 #include "server/service/coordinator.h"
 #include "server/service/service.h"
-#include "server/state/memory_state_store.h"
+#include "server/state/sqlite_state_store.h"
 #include "server/store/faulty_store.h"
 #include "server/store/posix_store.h"
 #include "support/temp_dir.h"
@@ -223,8 +223,7 @@ class Bench {
     auto posix = store::PosixStore::Open(dir.Path(), {std::byte{7}}, {});
     if (!posix) throw std::runtime_error(posix.error());
     store = store::MakeFaultyStore(std::move(*posix), faults);
-    coordinator.emplace(options, std::vector<InstanceRecord>(), Epoch{}, state, events, executor, executor, clock,
-                        checks == Checks::kInvariants);
+    coordinator.emplace(options, Recovered(), state, events, executor, executor, clock, checks == Checks::kInvariants);
     service.emplace(service_options, *store, *coordinator, executor, clock);
   }
   ~Bench() {
@@ -268,7 +267,8 @@ class Bench {
   test::TempDir dir;
   std::shared_ptr<store::Faults> faults = std::make_shared<store::Faults>();
   std::unique_ptr<store::BackingStore> store;
-  MemoryStateStore state;
+  std::unique_ptr<StateStore> state_in_memory = SqliteStateStore::OpenInMemory();
+  StateStore& state = *state_in_memory;
   EventLog events{{.write = [](bool, const std::string&) {}}};
   ManualExecutor executor{bell};
   std::vector<std::shared_ptr<FakeConnection>> connections;  // all that said HELLO
@@ -314,6 +314,7 @@ inline int TestMount::Hello(std::string mount_point, std::shared_ptr<FakeConnect
   protocol::FrameHeader header;
   header.operation = static_cast<std::uint16_t>(Operation::kHello);
   bench_.service->OnFrame(connection, header, body, {});
+  bench_.Until([this] { return connection->IsClosed() || connection->ReplyTo(protocol::kNoSlot, 0); });
   const auto reply = connection->ReplyTo(protocol::kNoSlot, 0);
   if (!reply) return ENOTCONN;
   if (reply->header.error == 0) {

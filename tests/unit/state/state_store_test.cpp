@@ -15,7 +15,6 @@
 #include <memory>
 
 #include "server/state/faulty_state_store.h"
-#include "server/state/memory_state_store.h"
 #include "server/state/sqlite_state_store.h"
 #include "support/temp_dir.h"
 
@@ -46,6 +45,12 @@ InstanceRecord RecordNumber(std::uint64_t number, std::uint64_t epoch = 1) {
   return {GuidNumber(number), Epoch{epoch}, 1000, std::nullopt, "node-a"};
 }
 
+std::vector<Commit> Commits(const std::vector<InstanceRecord>& records) {
+  std::vector<Commit> commits;
+  for (const InstanceRecord& record : records) commits.push_back({record, {}, {}});
+  return commits;
+}
+
 WallTime Now() {
   return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
 }
@@ -58,7 +63,7 @@ class EveryStateStore : public testing::TestWithParam<Kind> {
  protected:
   void SetUp() override {
     if (GetParam() == Kind::kMemory) {
-      store_ = std::make_unique<MemoryStateStore>(ServerKey{}, kMost);
+      store_ = SqliteStateStore::OpenInMemory(kMost);
     } else {
       auto opened = SqliteStateStore::Open(dir_.Path() / "state", kMost);
       ASSERT_TRUE(opened) << opened.error();
@@ -89,14 +94,14 @@ TEST_P(EveryStateStore, ReplacesARecordAndClearsItsVersion) {
 }
 
 TEST_P(EveryStateStore, SavesAllOrNothingAndRefusesOneTooMany) {
-  ASSERT_TRUE(store_->SaveAll(std::vector{RecordNumber(1), RecordNumber(2)}));
-  const auto too_many =
-      store_->SaveAll(std::vector{RecordNumber(1, 5), RecordNumber(3), RecordNumber(4), RecordNumber(5)});
+  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(1), RecordNumber(2)}), Now()));
+  const auto too_many = store_->SaveAll(
+      Commits({RecordNumber(1, 5), RecordNumber(3), RecordNumber(4), RecordNumber(5)}), Now());
   ASSERT_FALSE(too_many);
   EXPECT_EQ(too_many.error().value, ENOSPC);
   EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(1), RecordNumber(2)));
   // The failed one did not use up the room; those that are known may go on; what is erased makes room.
-  ASSERT_TRUE(store_->SaveAll(std::vector{RecordNumber(3), RecordNumber(4)}));
+  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(3), RecordNumber(4)}), Now()));
   EXPECT_EQ(store_->Save(RecordNumber(5)).error().value, ENOSPC);
   EXPECT_TRUE(store_->Save(RecordNumber(4, 2)));
   ASSERT_TRUE(store_->Erase(GuidNumber(1)));
@@ -105,14 +110,14 @@ TEST_P(EveryStateStore, SavesAllOrNothingAndRefusesOneTooMany) {
 }
 
 TEST_P(EveryStateStore, ErasesOnlyWhatWasNotUsed) {
-  ASSERT_TRUE(store_->SaveAll(std::vector{RecordNumber(1), RecordNumber(2), RecordNumber(3)}));
+  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(1), RecordNumber(2), RecordNumber(3)}), Now()));
   EXPECT_TRUE(store_->EraseUnusedSince(Now() - 1h)->empty()) << "to save is to use";
   store_->Touch(GuidNumber(2), Now() + 2h);
   store_->Touch(GuidNumber(2), Now() - 2h);  // came late, is older
   store_->Touch(GuidNumber(99), Now());      // unknown
   EXPECT_THAT(*store_->EraseUnusedSince(Now() + 1h), ElementsAre(GuidNumber(1), GuidNumber(3)));
   EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(2)));
-  EXPECT_TRUE(store_->SaveAll(std::vector{RecordNumber(5), RecordNumber(6), RecordNumber(7)}))
+  EXPECT_TRUE(store_->SaveAll(Commits({RecordNumber(5), RecordNumber(6), RecordNumber(7)}), Now()))
       << "their room is free";
 }
 
@@ -121,23 +126,95 @@ TEST_P(EveryStateStore, KeepsFencesByNodeAndForgetsThoseOfEarlierBoots) {
   const FenceRecord second{"node-a", "boot-1", GuidNumber(2), Epoch{5}, std::nullopt, Instant(123456789)};
   const FenceRecord elsewhere{"node-b", "boot-9", GuidNumber(1), Epoch{3}, std::nullopt, std::nullopt};
   for (const auto& fence : {first, second, elsewhere}) ASSERT_TRUE(store_->SaveFence(fence));
-  EXPECT_THAT(*store_->LoadFences("node-a"), ElementsAre(first, second));
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(first, second, elsewhere));
   FenceRecord acknowledged = first;
   acknowledged.acknowledged = Instant(5);
   ASSERT_TRUE(store_->SaveFence(acknowledged));
-  EXPECT_THAT(*store_->LoadFences("node-a"), ElementsAre(acknowledged, second));
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(acknowledged, second, elsewhere));
   FenceRecord reboot = second;
   reboot.boot = "boot-2";
   ASSERT_TRUE(store_->SaveFence(reboot));
-  EXPECT_THAT(*store_->LoadFences("node-a"), ElementsAre(reboot));
-  EXPECT_THAT(*store_->LoadFences("node-b"), ElementsAre(elsewhere));
-  EXPECT_TRUE(store_->LoadFences("node-c")->empty());
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(reboot, elsewhere));
+}
+
+SessionRecord SessionNumber(std::uint64_t number, std::string node, std::string boot,
+                            std::string mount_point) {
+  return {{SessionId{number}, std::move(node), std::move(boot), "machine", std::move(mount_point)},
+          {number, 7},
+          true};
+}
+std::vector<std::uint64_t> Numbers(const std::vector<SessionRecord>& sessions) {
+  std::vector<std::uint64_t> numbers;
+  for (const SessionRecord& session : sessions) numbers.push_back(Raw(session.begins.session));
+  return numbers;
+}
+
+// Rule D4.
+TEST_P(EveryStateStore, KeepsSessionsUntilTheyEndOrAreReplaced) {
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-a", "boot-1", "/a"), Now()));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(2, "node-a", "boot-1", "/b"), Now()));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(3, "node-b", "boot-1", "/a"), Now()));
+  ASSERT_EQ(Numbers(*store_->LoadSessions()), (std::vector<std::uint64_t>{1, 2, 3}));
+  const SessionRecord first = store_->LoadSessions()->front();
+  EXPECT_EQ(first.begins.node + first.begins.boot + first.begins.machine + first.begins.mount_point,
+            "node-aboot-1machine/a");
+  EXPECT_EQ(first.secret, (std::array<std::uint64_t, 2>{1, 7}));
+  EXPECT_TRUE(first.keeps_names);
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(4, "node-a", "boot-1", "/a"), Now()));
+  EXPECT_EQ(Numbers(*store_->LoadSessions()), (std::vector<std::uint64_t>{2, 3, 4}))
+      << "the mount's next run";
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(5, "node-a", "boot-2", "/c"), Now()));
+  EXPECT_EQ(Numbers(*store_->LoadSessions()), (std::vector<std::uint64_t>{3, 5})) << "the node's next boot";
+  ASSERT_TRUE(store_->EraseSession(SessionId{3}));
+  ASSERT_TRUE(store_->EraseSession(SessionId{99}));
+  EXPECT_EQ(Numbers(*store_->LoadSessions()), (std::vector<std::uint64_t>{5}));
+}
+
+// Rules D4, T9: what a session that did not end cleanly was used for stays reserved for a time.
+TEST_P(EveryStateStore, KeepsWhatASessionWasUsedForReserved) {
+  for (const std::uint64_t number : {1, 2, 3}) {
+    const auto session = SessionNumber(number, "node-" + std::to_string(number), "boot", "/a");
+    ASSERT_TRUE(store_->SaveSession(session, Now()));
+    ASSERT_TRUE(store_->SaveUse({SessionId{number}, GuidNumber(number), Epoch{number}}));
+  }
+  ASSERT_TRUE(store_->SaveUse({SessionId{1}, GuidNumber(1), Epoch{9}}));
+  ASSERT_TRUE(store_->SaveUse({SessionId{99}, GuidNumber(99), Epoch{1}})) << "of a session that is gone";
+  const auto uses = *store_->LoadUses();
+  ASSERT_EQ(uses.size(), 3u);
+  EXPECT_EQ(uses[0].epoch, Epoch{9});
+  EXPECT_TRUE(store_->LoadReserved(Now(), 0s)->empty());
+
+  const FenceRecord fence{"node-1", "boot", GuidNumber(1), Epoch{9}, std::nullopt, std::nullopt};
+  ASSERT_TRUE(store_->EndSession({SessionId{1}, {fence}}, Now() + 1h));
+  EXPECT_THAT(*store_->LoadReserved(Now(), 0s), ElementsAre(GuidNumber(1)));
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(fence));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(4, "node-2", "boot", "/a"), Now() + 2h));
+  EXPECT_THAT(*store_->LoadReserved(Now(), 0s), ElementsAre(GuidNumber(1), GuidNumber(2)));
+  ASSERT_TRUE(store_->EraseSession(SessionId{3}));
+  EXPECT_TRUE(store_->LoadUses()->empty());
+  EXPECT_THAT(*store_->LoadReserved(Now() + 90min, 0s), ElementsAre(GuidNumber(2)))
+      << "a clean end reserves nothing";
+  ASSERT_TRUE(store_->Erase(GuidNumber(2)));
+  EXPECT_TRUE(store_->LoadReserved(Now(), 0s)->empty());
+}
+
+// One commit: whoever restarts in between finds all of a takeover or nothing.
+TEST_P(EveryStateStore, SavesATakeoverWithItsFencesAndItsUse) {
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-b", "boot", "/a"), Now()));
+  const FenceRecord fence{"node-a", "boot", GuidNumber(1), Epoch{1}, std::nullopt, std::nullopt};
+  const Commit takeover{RecordNumber(1, 2), SessionId{1}, {fence}};
+  ASSERT_TRUE(store_->SaveAll(std::span(&takeover, 1), Now()));
+  EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(1, 2)));
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(fence));
+  EXPECT_EQ(store_->LoadUses()->at(0).epoch, Epoch{2});
+  EXPECT_THAT(*store_->LoadReserved(Now(), 1min), ElementsAre(GuidNumber(1)));
+  EXPECT_TRUE(store_->LoadReserved(Now() + 2min, 1min)->empty());
 }
 
 // Rule T7: an epoch is never given twice, not even to an instance that was forgotten in between.
 TEST_P(EveryStateStore, RemembersTheLastEpochOfWhatWasErased) {
   EXPECT_EQ(*store_->LastEpoch(), Epoch{0});
-  ASSERT_TRUE(store_->SaveAll(std::vector{RecordNumber(1, 4), RecordNumber(2, 3)}));
+  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(1, 4), RecordNumber(2, 3)}), Now()));
   EXPECT_EQ(*store_->LastEpoch(), Epoch{4});
   ASSERT_TRUE(store_->Save(RecordNumber(2, 9)));
   ASSERT_TRUE(store_->Erase(GuidNumber(2)));
@@ -148,7 +225,8 @@ INSTANTIATE_TEST_SUITE_P(Stores, EveryStateStore, testing::Values(Kind::kMemory,
                          [](const auto& kind) { return kind.param == Kind::kMemory ? "Memory" : "Sqlite"; });
 
 TEST(FaultyStateStore, FailsBeforeOrAfterTheEffect) {
-  MemoryStateStore inner;
+  const auto in_memory = SqliteStateStore::OpenInMemory();
+  StateStore& inner = *in_memory;
   FaultyStateStore store(inner);
   store.FailNext(1, EIO);
   EXPECT_EQ(store.Save(RecordNumber(1)).error().value, EIO);
@@ -235,8 +313,18 @@ TEST_F(StateDirectory, IsRefusedWhenItIsAFile) {
 
 TEST_F(StateDirectory, IsRefusedWhenItIsOfANewerServer) {
   Opened();
-  Execute("PRAGMA user_version=2");
-  EXPECT_THAT(WhyNot(), AllOf(HasSubstr("newer batond"), HasSubstr("schema 2"), HasSubstr(File().string())));
+  Execute("PRAGMA user_version=3");
+  EXPECT_THAT(WhyNot(), AllOf(HasSubstr("newer batond"), HasSubstr("schema 3"), HasSubstr(File().string())));
+}
+
+// Schema 1 had no sessions.
+TEST_F(StateDirectory, IsBroughtUpToDate) {
+  ASSERT_TRUE(Opened()->Save(RecordNumber(1)));
+  Execute("DROP TABLE uses; DROP TABLE sessions; DROP TABLE reserved; PRAGMA user_version=1");
+  const auto store = Opened();
+  EXPECT_THAT(*store->Load(), ElementsAre(RecordNumber(1)));
+  ASSERT_TRUE(store->SaveSession(SessionNumber(1, "node-a", "boot-1", "/a"), Now()));
+  EXPECT_EQ(store->LoadSessions()->size(), 1u);
 }
 
 TEST_F(StateDirectory, IsRefusedWhenTheFileIsAnotherProgramsDatabase) {
@@ -258,7 +346,7 @@ TEST_F(StateDirectory, IsRefusedWhenAPageIsDamaged) {
     const auto store = Opened();
     std::vector<InstanceRecord> many;
     for (std::uint64_t number = 0; number < 2000; ++number) many.push_back(RecordNumber(number));
-    ASSERT_TRUE(store->SaveAll(many));
+    ASSERT_TRUE(store->SaveAll(Commits(many), Now()));
   }
   std::fstream file(File(), std::ios::in | std::ios::out | std::ios::binary);
   const auto size = std::filesystem::file_size(File());
@@ -293,7 +381,7 @@ TEST_F(StateDirectory, SurvivesAKillAtAnyMoment) {
         std::vector<InstanceRecord> batch;
         for (std::uint64_t number = 0; number < kBatch; ++number)
           batch.push_back(RecordNumber(number, epoch));
-        if (!(*store)->SaveAll(batch)) ::_exit(1);
+        if (!(*store)->SaveAll(Commits(batch), Now())) ::_exit(1);
         if (::write(acknowledged[1], &epoch, sizeof epoch) != sizeof epoch) ::_exit(1);
       }
     }

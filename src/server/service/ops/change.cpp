@@ -22,6 +22,7 @@ class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
     auto who = service_.RequesterFor(call_, change_.caller, *policy);
     if (!who) return call_.Fail(who.error().value);
     wish_.who = std::move(*who);
+    wish_.mode = service_.ClaimModeFor(*policy);
     Attempt();
   }
 
