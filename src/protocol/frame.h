@@ -14,7 +14,7 @@
 namespace baton::protocol {
 
 inline constexpr std::uint32_t kMagic = 0x4e544142;  // "BATN"
-inline constexpr std::uint16_t kProtocolVersion = 2;
+inline constexpr std::uint16_t kProtocolVersion = 3;
 
 enum class FrameKind : std::uint8_t { kRequest = 1, kReply = 2, kNotice = 3 };
 

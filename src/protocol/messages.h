@@ -72,7 +72,10 @@ struct HelloReply {
   std::uint64_t root_ino = 0;
   std::vector<Fence> fences;      // all that was fenced away from this node in this boot
   std::vector<std::string> stale_locks;  // NamePatterns: LOOKUPs of such names carry the caller's instance (rule X1)
-  BATON_FIELDS(version, features, session, secret, resumed, slots, lease, root, root_ino, fences, stale_locks)
+  bool must_assert = false;       // resumed by a server that was started again: ASSERT comes first, all of it (rule D4)
+  std::uint64_t server_boot = 0;  // another one than before: what was not synced may be lost (rule D3)
+  BATON_FIELDS(version, features, session, secret, resumed, slots, lease, root, root_ino, fences, stale_locks, must_assert,
+               server_boot)
 };
 
 // Notice to every session of the node; repeated in HelloReply until acknowledged.
@@ -107,6 +110,42 @@ struct FileChange {
 struct ChangedNotice {
   FileChange change;
   BATON_FIELDS(change)
+};
+
+enum class LockKind : std::uint8_t { kRecord = 1, kFlock = 2 };  // kRecord: POSIX and OFD
+enum class LockMode : std::uint8_t { kUnlock = 0, kRead = 1, kWrite = 2 };
+
+// A lock as it was granted.
+struct HeldLock {
+  LockKind kind = LockKind::kRecord;
+  LockMode mode = LockMode::kRead;
+  std::uint64_t owner = 0;  // as in LockRequest, as are the others
+  std::uint64_t start = 0;
+  std::uint64_t last = 0;
+  std::int32_t pid = 0;
+  BATON_FIELDS(kind, mode, owner, start, last, pid)
+};
+
+// An open as it was granted. One with very many locks may come in several parts.
+struct HeldHandle {
+  HandleId handle{};
+  std::string proof;  // OpenReply's
+  std::vector<HeldLock> locks;
+  BATON_FIELDS(handle, proof, locks)
+};
+
+// What the session holds, after HELLO's must_assert, in as many requests as it takes, before any other request. After a break
+// from the beginning.
+struct AssertRequest {
+  std::vector<HeldHandle> handles;
+  bool is_last = false;
+  BATON_FIELDS(handles, is_last)
+};
+
+// Error ESTALE: the session was too late, and all of it is gone.
+struct AssertReply {
+  std::vector<HandleId> refused;  // fenced, taken by another, or not to be found: gone as with REVOKED
+  BATON_FIELDS(refused)
 };
 
 struct FenceAcknowledgedRequest {
@@ -327,12 +366,15 @@ struct CreateRequest {
   BATON_FIELDS(directory, name, flags, mode, umask, claim_wait, caller)
 };
 
+inline constexpr std::size_t kMaxProofSize = 400;
+
 struct OpenReply {
   HandleId handle{};
   FileRef file;
   Attr attr;                 // watched, as is the data (rule C2)
   std::uint64_t change = 0;  // rises whenever another session changes the data (rule C1)
-  BATON_FIELDS(handle, file, attr, change)
+  std::string proof;         // for AssertRequest; the mount does not look inside. At most kMaxProofSize
+  BATON_FIELDS(handle, file, attr, change, proof)
 };
 
 struct ReadRequest {
@@ -416,9 +458,6 @@ struct FsyncDirectoryRequest {
 };
 
 // --- Locks ----------------------------------------------------------------------------------------------------------
-
-enum class LockKind : std::uint8_t { kRecord = 1, kFlock = 2 };  // kRecord: POSIX and OFD
-enum class LockMode : std::uint8_t { kUnlock = 0, kRead = 1, kWrite = 2 };
 
 struct LockRequest {
   HandleId handle{};

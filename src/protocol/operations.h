@@ -31,6 +31,7 @@ enum class Order : std::uint8_t { kAny, kOrdered };
   X(6, FenceAcknowledged, FenceAcknowledgedRequest, Nothing, kReads, kRunsAgain, kOrdered)      \
   X(7, InstanceGone, InstanceGoneRequest, Nothing, kReads, kRunsAgain, kOrdered)                \
   X(8, Late, LateRequest, Nothing, kReads, kRunsAgain, kAny)                                    \
+  X(9, Assert, AssertRequest, AssertReply, kChanges, kRunsAgain, kOrdered)                      \
   X(10, Lookup, LookupRequest, NodeReply, kReads, kRunsAgain, kAny)                             \
   X(11, Getattr, GetattrRequest, AttrReply, kReads, kRunsAgain, kAny)                           \
   X(12, Setattr, SetattrRequest, AttrReply, kChanges, kFirstReply, kAny)                        \
