@@ -366,7 +366,7 @@ struct CreateRequest {
   BATON_FIELDS(directory, name, flags, mode, umask, claim_wait, caller)
 };
 
-inline constexpr std::size_t kMaxProofSize = 400;
+inline constexpr std::size_t kMaxProofSize = 512;
 
 struct OpenReply {
   HandleId handle{};

@@ -80,9 +80,14 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
     log::Critical("{}", state.error());
     return kFailure;
   }
+  const auto boot = ReadBootId(config.boot_id_file);
+  if (!boot) {
+    log::Critical("{}", boot.error());
+    return kFailure;
+  }
   const BootClock clock;
   const auto key = (*state)->LoadServerKey();
-  const auto recovered = Recover(**state, WallNow(), config.reservation, clock.Now() + config.lease);
+  const auto recovered = Recover(**state, {WallNow(), clock.Now(), config.reservation, config.lease});
   if (!key || !recovered) return kFailure;  // the state store has said why
 
   auto store = store::PosixStore::Open(config.export_dir, *key, StoreOptionsFor(config, descriptors));
@@ -103,7 +108,7 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
 #endif
   Coordinator coordinator(config.Arbiter(), *recovered, **state, events, **pool, **pool, clock, kCheckInvariants);
   Service service({config.lease, config.claim, config.squash_root, config.forget_after,
-                   NamePatterns(config.stale_locks)}, **store, coordinator, **pool, clock);
+                   NamePatterns(config.stale_locks), boot->number, *key}, **store, coordinator, **pool, clock);
   ServerConfig net;
   net.listen = ToString(config.listen);
   net.max_connections = config.max_connections;

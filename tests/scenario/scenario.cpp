@@ -117,6 +117,7 @@ bool Scenario::RunSetup(const std::string& command, Words& words) {
   } else if (command == "list") {
     List();
   } else if (command == "restart") {  // of the server: what is durable is all it knows
+    ++restarts_;
     arbiter_ = std::make_unique<Arbiter>(ArbiterOptions(), Durable());
     to_commit_.clear();
     to_drain_.clear();
@@ -137,6 +138,8 @@ bool Scenario::RunSession(const std::string& command, Words& words) {
     Step(SessionUnmounts{Session(words.Next("session"))});
   } else if (command == "return") {
     Step(SessionReturns{Session(words.Next("session"))});
+  } else if (command == "returned") {
+    Step(SessionReturned{Session(words.Next("session"))});
   } else if (command == "fences") {
     Fences(words.Next("node"));
   } else {
@@ -147,7 +150,10 @@ bool Scenario::RunSession(const std::string& command, Words& words) {
 
 bool Scenario::RunFile(const std::string& command, Words& words) {
   if (command == "open") {
-    Open(words);
+    Step(Open(words));
+  } else if (command == "return-handle") {
+    const HandleId handle = Handle(words.Next("handle"));
+    Step(HandleReturns{handle, Open(words)});
   } else if (command == "change") {
     Change(words);
   } else if (command == "close") {
@@ -164,10 +170,14 @@ bool Scenario::RunFile(const std::string& command, Words& words) {
 }
 
 bool Scenario::RunLock(const std::string& command, Words& words) {
-  if (command == "lock") {
+  if (command == "lock" || command == "return-lock") {
     LockWish wish = Wish(words);
     wish.request = RequestId{++last_request_};
-    Step(wish);
+    if (command == "lock") {
+      Step(wish);
+    } else {
+      Step(LockReturns{wish});
+    }
   } else if (command == "unlock") {
     const LockWish wish = Wish(words);
     Step(Unlock{wish.handle, wish.kind, wish.owner, wish.range});
@@ -301,7 +311,7 @@ Requester Scenario::Who(Words& words) {
   return who;
 }
 
-void Scenario::Open(Words& words) {
+OpenWish Scenario::Open(Words& words) {
   OpenWish wish;
   wish.who = Who(words);
   wish.path = words.Next("file");
@@ -310,8 +320,9 @@ void Scenario::Open(Words& words) {
   wish.reads = words.Flag("read") || !wish.writes;
   wish.mode = Mode(words.Value("mode").value_or("write"));
   wish.wait_until = now_ + Time(words.Value("wait").value_or("0s"));
+  wish.made = words.Flag("made");
   wish.request = RequestId{++last_request_};
-  Step(wish);
+  return wish;
 }
 
 void Scenario::Change(Words& words) {
@@ -421,7 +432,9 @@ void Scenario::Step(const Event& event) {
 
 Survivors Scenario::Durable() {
   constexpr Duration kLease = std::chrono::seconds(10);
-  return Recover(*durable_, Wall(), kReservation, now_ + kLease)->survivors;
+  Survivors survivors = Recover(*durable_, {Wall(), now_, kReservation, kLease})->survivors;
+  survivors.first_handle = HandleId{100 * restarts_};
+  return survivors;
 }
 
 WallTime Scenario::Wall() const {

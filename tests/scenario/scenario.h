@@ -35,7 +35,7 @@ class Scenario {
 
   void Options(Words& words);
   void Begin(Words& words);
-  void Open(Words& words);
+  OpenWish Open(Words& words);
   void Change(Words& words);
   void List();
   void Fences(const std::string& node);
@@ -68,6 +68,7 @@ class Scenario {
   std::unique_ptr<Arbiter> arbiter_;
   std::unique_ptr<StateStore> durable_ = SqliteStateStore::OpenInMemory();
   Instant now_ = std::chrono::seconds(1000);
+  std::uint64_t restarts_ = 0;
   std::uint64_t last_request_ = 0;
   std::uint64_t last_session_ = 0;
   bool hold_commits_ = false;

@@ -100,7 +100,8 @@ struct ToText {
            " owner=" + std::to_string(e.record.owner) + Version(e.record.version);
   }
   std::string operator()(const CommitUse& e) const {
-    return "commit-use " + Numbered('s', e.use.session) + " " + Name(e.use.guid) + Epochs(e.use.epoch);
+    const std::string of = "commit-use " + Numbered('s', e.use.session);
+    return e.use.guid.is_nil() ? of + " locks" : of + " " + Name(e.use.guid) + Epochs(e.use.epoch);
   }
   std::string operator()(const CommitEnd& e) const { return "commit-end " + Numbered('s', e.session); }
   std::string operator()(const KeepFence& e) const {

@@ -107,6 +107,7 @@ class ArbiterWorld {
     bool write = false;
     friend bool operator==(const Cell&, const Cell&) = default;
   };
+  using Owner = std::pair<SessionId, std::uint64_t>;
   static constexpr std::uint64_t kCells = 12;
 
   RequestId NewRequest(Kind kind) {
@@ -144,7 +145,7 @@ class ArbiterWorld {
       case 0:
         return Do(SessionUnmounts{id});
       case 3:
-        return Do(SessionReturns{id});
+        return Return(id);
       case 1:
       case 2:
         return Do(SessionSilent{id});
@@ -164,9 +165,10 @@ class ArbiterWorld {
     } else if (const auto* use = std::get_if<CommitUse>(&front)) {
       Do(UseCommitted{use->use.session, use->use.guid, use->use.epoch, durable});
     } else if (durable) {
-      Do(EndCommitted{std::get<CommitEnd>(front).session});
+      Do(EndCommitted{std::get<CommitEnd>(front).session, true});
     } else {
       commits_.push_back(front);
+      Do(EndCommitted{std::get<CommitEnd>(front).session, false});
     }
   }
   WallTime Wall() const { return WallTime(std::chrono::floor<std::chrono::microseconds>(now_)); }
@@ -184,19 +186,75 @@ class ArbiterWorld {
       std::visit([this](const auto& any) { Save(any); }, commits_.front());
       commits_.pop_front();
     }
-    commits_.clear(), drains_.clear(), waiting_.clear(), cells_.clear();
+    commits_.clear(), drains_.clear(), waiting_.clear();
     old_handles_.clear();
-    for (const auto& [id, handle] : std::exchange(handles_, {})) {
-      if (Claims(handle.wish) && !gates_.at(handle.gate).closed) old_handles_.push_back(handle.wish);
+    old_cells_ = std::exchange(cells_, {});
+    for (auto& [id, handle] : std::exchange(handles_, {})) {
+      if (!gates_.at(handle.gate).closed) old_handles_.emplace(id, std::move(handle));
     }
     gates_.clear();  // their numbers begin anew
+    restarted_claims_.clear();
     absent_until_ = now_ + std::chrono::seconds(10);
-    const auto recovered = Recover(*state_, Wall(), options_.reservation, absent_until_);
+    const auto recovered = Recover(*state_, {Wall(), now_, options_.reservation, absent_until_ - now_});
     last_epoch_ = recovered->survivors.last_epoch;
     sessions_.clear();
     for (const SessionBegins& known : recovered->survivors.sessions) sessions_[known.session] = known.node;
     arbiter_ = std::make_unique<Arbiter>(options_, recovered->survivors);
     arbiter_->CheckInvariants();
+  }
+  // A mount says what it held: all of it, or it breaks off in the middle, to begin again some time.
+  void Return(SessionId id) {
+    if (!arbiter_->IsAbsent(id)) return;
+    Do(SessionReturns{id});
+    const auto held = old_handles_;
+    for (const auto& [handle, old] : held) {
+      if (old.wish.who.session != id || handles_.contains(handle)) continue;
+      if (pick_(20) == 0) return;
+      ReturnHandle(handle, old);
+      if (sessions_.contains(id)) ReturnLocks(handle, old);
+    }
+    Note("returned");
+    Do(SessionReturned{id});
+    std::erase_if(old_handles_, [&](const auto& old) { return old.second.wish.who.session == id; });
+  }
+  void ReturnHandle(HandleId id, const HandleState& old) {
+    OpenWish wish = old.wish;
+    if (wish.who.instance) wish.who.instance->epoch = old.epoch;
+    wish.request = NewRequest(Kind::kOpen);
+    asked_[wish.request] = wish;
+    Note(Numbered('r', wish.request) + " return " + Numbered('h', id) + " " + wish.path + Of(wish.who));
+    returning_ = true;
+    Do(HandleReturns{id, wish});
+    returning_ = false;
+    for (const auto& [one, handle] : handles_) JudgeDemoted(handle);
+  }
+  // Whoever writes without an instance in a claimed file opened for the family of who claimed it (O3, I7).
+  void JudgeDemoted(const HandleState& handle) {
+    if (handle.wish.who.instance || !handle.wish.writes || handle.closed) return;
+    bool is_claimed = false, of_family = false;
+    for (const auto& [id, other] : handles_) {
+      if (other.wish.file != handle.wish.file || !Claims(other.wish)) continue;
+      is_claimed = true;
+      const auto& ancestors = other.wish.who.ancestors;
+      of_family |= std::find(ancestors.begin(), ancestors.end(), handle.wish.who.pid) != ancestors.end();
+    }
+    BATON_CHECK(!is_claimed || of_family || !restarted_claims_.contains(handle.wish.file));
+  }
+  void ReturnLocks(HandleId id, const HandleState& old) {
+    for (const auto& [where, cell] : old_cells_) {
+      for (const auto& [owner, held] : cell) {
+        if (held.handle != id || !handles_.contains(id) || where.first != old.wish.file) continue;
+        LockWish wish;
+        wish.handle = id;
+        wish.kind = where.second == kCells ? LockKind::kFlock : LockKind::kRecord;
+        wish.type = held.write ? LockType::kWrite : LockType::kRead;
+        wish.owner = owner.second;
+        if (wish.kind == LockKind::kRecord) wish.range = {where.second, where.second};
+        wish.request = NewRequest(Kind::kLock);
+        locks_asked_[wish.request] = wish;
+        Do(LockReturns{wish});
+      }
+    }
   }
   void DrainOne() {
     if (drains_.empty()) return;
@@ -329,7 +387,9 @@ class ArbiterWorld {
       case 1: {
         if (arbiter_->Forget(guid) != 0) return;
         BATON_CHECK(state_->Erase(guid).has_value());
-        std::erase_if(old_handles_, [&](const OpenWish& old) { return old.who.instance->guid == guid; });
+        std::erase_if(old_handles_, [&](const auto& old) {
+          return old.second.wish.who.instance && old.second.wish.who.instance->guid == guid;
+        });
         granted_epoch_.erase(guid);
         std::erase_if(gates_, [&](const auto& gate) { return gate.second.guid == guid; });
         return;
@@ -390,12 +450,15 @@ class ArbiterWorld {
     const auto guid = wish.who.instance ? std::optional(wish.who.instance->guid) : std::nullopt;
     JudgeGate(e.gate, guid, e.epoch);
     for (const auto& [id, other] : handles_) {
-      if (other.wish.file == wish.file) JudgePair(wish, guid, other);
+      if (other.wish.file == wish.file && !(returning_ && (!guid || !other.wish.who.instance))) JudgePair(wish, guid, other);
     }
-    for (const OpenWish& old : old_handles_) {  // D4: no stranger comes before who held it
-      const bool is_stranger = guid != old.who.instance->guid;
-      BATON_CHECK(old.file != wish.file || !is_stranger || !wish.writes || now_ >= absent_until_);
+    for (const auto& [id, old] : old_handles_) {  // D4: no stranger comes before who held it
+      const bool ends_with_it = options_.reservation == Duration::zero() && !arbiter_->IsAbsent(old.wish.who.session);
+      if (!Claims(old.wish) || returning_ || ends_with_it) continue;
+      const bool is_stranger = guid != old.wish.who.instance->guid;
+      BATON_CHECK(old.wish.file != wish.file || !is_stranger || !wish.writes || now_ >= absent_until_);
     }
+    if (returning_ && Claims(wish)) restarted_claims_.insert(wish.file);
     handles_[e.handle] = {wish, e.gate, e.epoch};
   }
   static bool Claims(const OpenWish& open) {
@@ -431,7 +494,6 @@ class ArbiterWorld {
   }
   void Judge(const CheckFirst& e) { Answer(e.request, Kind::kChange); }
   // One cell of a file: who holds it. A model of its own, byte by byte.
-  using Owner = std::pair<SessionId, std::uint64_t>;
   std::map<Owner, Cell>& CellAt(const FileKey& file, LockKind kind, std::uint64_t at) {
     return cells_[{file, kind == LockKind::kFlock ? kCells : at}];
   }
@@ -509,6 +571,7 @@ class ArbiterWorld {
   void Judge(const SessionEnded& e) {
     for (const auto& [id, handle] : handles_) BATON_CHECK(handle.wish.who.session != e.session);
     BATON_CHECK(sessions_.erase(e.session) == 1);
+    std::erase_if(old_handles_, [&](const auto& old) { return old.second.wish.who.session == e.session; });
     BATON_CHECK(state_->EraseSession(e.session).has_value());
   }
   void Judge(const RefuseCachedWrites& e) { BATON_CHECK(!e.handles.empty()); }
@@ -530,7 +593,10 @@ class ArbiterWorld {
   std::map<RequestId, OpenWish> asked_;
   std::map<RequestId, LockWish> locks_asked_;
   std::deque<std::variant<Commit, CommitUse, CommitEnd>> commits_;
-  std::vector<OpenWish> old_handles_;  // that claimed a file when the server was killed last
+  std::map<HandleId, HandleState> old_handles_;  // when the server was killed last, of who has not come back
+  std::map<std::pair<FileKey, std::uint64_t>, std::map<Owner, Cell>> old_cells_;
+  std::set<FileKey> restarted_claims_;  // that came back
+  bool returning_ = false;
   Instant absent_until_{};
   std::map<DrainId, CloseGates> drains_;
   std::map<GateId, GateState> gates_;

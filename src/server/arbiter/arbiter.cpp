@@ -8,13 +8,16 @@
 namespace baton {
 
 Arbiter::Arbiter(ArbiterOptions options, const Survivors& survivors)
-    : options_(options), last_epoch_(Raw(survivors.last_epoch)) {
+    : options_(options), last_epoch_(Raw(survivors.last_epoch)), first_handle_(Raw(survivors.first_handle)),
+      last_handle_(first_handle_) {
   Restore(survivors);
 }
 
 Effects Arbiter::Step(const Event& event, Instant now) {
   now_ = std::max(now_, now);
-  if (absent_until_ != Instant{} && absent_until_ <= now_) EndAbsence();  // before anybody is refused for it
+  // Before anybody is refused for it.
+  if (absent_until_ != Instant{} && absent_until_ <= now_) EndAbsence();
+  if (ReservedUntil() <= now_) CountAbsent();
   std::visit([this](const auto& any) { On(any); }, event);
   Retry();
   return std::exchange(effects_, {});
@@ -42,7 +45,7 @@ Instant Arbiter::NextDeadline() const {
   if (!wish_deadlines_.empty()) next = std::min(next, wish_deadlines_.begin()->first);
   if (!lock_deadlines_.empty()) next = std::min(next, lock_deadlines_.begin()->first);
   if (absent_until_ != Instant{}) next = std::min(next, absent_until_);
-  return next;
+  return std::min(next, ReservedUntil());
 }
 
 void Arbiter::On(const Tick&) {

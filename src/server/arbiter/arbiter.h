@@ -44,6 +44,10 @@ class Arbiter {
   bool WouldOutlive(const Requester& who, Epoch creator) const;
   // The session is on its way out, or gone: it is not to be resumed.
   bool IsEnding(SessionId id) const { return FindSession(id) == nullptr; }
+  // It is to say what it held before anything else (rule D4).
+  bool IsAbsent(SessionId id) const;
+  // Somebody has not come back, who may have a lock in the way of this handle's.
+  bool MayMeetAbsent(HandleId handle) const;
   // What was fenced away from a node in this boot (rule T7), for a new or resumed session of it.
   struct NodeFence {
     Guid guid{};
@@ -122,6 +126,8 @@ class Arbiter {
     SessionId id{};
     std::string node, boot, machine, mount_point;
     SessionState state = SessionState::kActive;
+    bool returning = false;    // while absent: it is saying what it held
+    std::set<Guid> may_hold;   // while absent: instances that it used, the nil one if it had locks without any
     GateId anonymous_gate{};
     Handles<InSession> handles;
     std::set<Guid> instances;  // of which it has a gate
@@ -239,7 +245,6 @@ class Arbiter {
   void On(const SessionHeard& event);
   void On(const SessionUnmounts& event);
   void On(const SessionEvicted& event);
-  void On(const SessionReturns& event);
   void On(const EndCommitted& event);
   void Describe(Session& session, const SessionBegins& as);
   void On(const FenceAcknowledged& event);
@@ -254,15 +259,24 @@ class Arbiter {
   // absent.cpp
   void Restore(const Survivors& survivors);
   void RestoreUse(const SessionUse& use);
+  void On(const SessionReturns& event);
+  void On(const SessionReturned& event);
+  void On(const HandleReturns& event);
+  void On(const LockReturns& event);
+  bool MayReturn(const HandleReturns& event) const;
+  std::vector<HandleId> DemotedByReturn(const Handle& handle, const OpenWish& open);
   Verdict JudgeAbsent(const Requester& who, ClaimMode mode, Act act) const;
   Verdict WaitForAbsent(const Guid& guid) const;
   bool WaitsForAbsent(const Handle& handle) const;
+  // Who is waited for has changed.
+  void CountAbsent();
+  Instant ReservedUntil() const;  // when the first of `reserved_` ends
   void EndAbsence();
-  void ForgetAbsent();
 
   // instances.cpp
   bool UseIsDurable(const Requester& who) const;
   void CommitUseOf(const Requester& who);
+  void CommitUseOf(Session& session, const Guid& guid, Epoch epoch);
   void On(const UseCommitted& event);
   // Whether it acts as its instance at all, with kCommitUse that its session does so the first time.
   Verdict JudgeWho(const Requester& who) const;
@@ -290,6 +304,8 @@ class Arbiter {
   void FinishTakeover(const Guid& guid);
   // The state store failed: with EIO all parked wishes of these requesters whose verdict is `wanted`.
   void RefuseUncommitted(const std::function<bool(const Requester&)>& whose, Verdict::Kind wanted);
+  // Whether a fence is kept for the life's node, for the successor there or elsewhere.
+  bool IsToldOfFence(const Instance& instance, const Life& life, const std::string& to_node) const;
   FenceRecord FenceOf(const Guid& guid, const Life& life) const;
   // Closes a life to everyone (the gates are added to `gates`) and tells its node.
   void FenceLife(Instance& instance, Life& life, const std::string& to_node, std::vector<GateId>& gates);
@@ -308,7 +324,8 @@ class Arbiter {
   static bool HarmsOthers(const Verdict& verdict);
   static bool NeedsCheck(const Parked& parked, const Verdict& verdict);
   bool Await(RequestId id, const Parked& parked, const Verdict& verdict);
-  void Grant(const OpenWish& wish);
+  void Grant(const OpenWish& wish) { Grant(wish, HandleId{++last_handle_}); }
+  Handle& Grant(const OpenWish& wish, HandleId id);
   void Grant(const ChangeWish& wish);
   void Refuse(RequestId id, const Requester& who, const std::string& path, const Verdict& verdict);
   void RevokeFor(RequestId id, const std::vector<HandleId>& handles);
@@ -325,6 +342,8 @@ class Arbiter {
   Verdict JudgeOwnElsewhere(const Requester& who, const File& file) const;
   Verdict InTheWay(const Handle& handle, const Requester& who) const;
   Instant ClosingUntil(const Handle& handle) const;
+  template <class List>
+  static void InsertInOrder(Handles<List>& handles, Handle& handle);
   // Returns how many locks went with it; `reserve_for`: they and the claim stay reserved (rule T9).
   std::size_t DropHandle(Handle& handle, const std::optional<Guid>& reserve_for);
   // Its incarnation is fenced, it was revoked, or its session died: nothing it asks for counts any more (rule T6).
@@ -346,8 +365,10 @@ class Arbiter {
   void On(const LockWish& event);
   void On(const Unlock& event);
   bool DecideLock(RequestId id, LockWait& wait);
+  void On(const UseCommitted& event, Session& session);  // of locks without an instance
   void ServeWaiters(const FileKey& key);
   void RefuseWaitsOf(const Handle& handle, int error);
+  void RefuseWait(RequestId id, int error);
   void ForgetWait(RequestId id);
   // `released`: locks of the handle's instance in that table, or the parts of them in `within`.
   void EndReservedLocks(File& file, const Handle& handle, LockTable& table, const std::vector<Lock>& released,
@@ -378,14 +399,20 @@ class Arbiter {
   std::map<RequestId, LockWait> lock_waits_;
   std::map<DrainId, Drain> drains_;
   std::map<Instant, std::deque<std::pair<FileKey, Guid>>> reservation_ends_;
-  std::set<Guid> absent_;      // instances that may hold anything, since the server's restart (rule D4)
-  Instant absent_until_{};     // when that ends; the past: it has
+  // Since the server's restart (rule D4): instances that may hold anything, the nil one for locks without any, and until when;
+  // never, if a session is about to end or to come back.
+  std::map<Guid, Instant> absent_;
+  Instant absent_until_{};           // who has not begun to return by then is waited for no longer; none: that is over
+  std::map<Guid, Instant> reserved_; // something is reserved for them, nobody knows what
   std::set<SessionId> absent_ends_;  // that ended with it, until a restart would not bring them back: so long nobody is let in
+  // Opens that claimed again: who opened for their ancestors (rule I7).
+  std::map<FileKey, std::vector<std::pair<std::string, std::vector<std::int32_t>>>> returned_families_;
   std::set<std::pair<Instant, RequestId>> wish_deadlines_;
   std::set<std::pair<Instant, RequestId>> lock_deadlines_;
   WaitGraph wait_graph_;
   std::uint64_t last_epoch_;  // of all instances: a forgotten instance's numbers do not come again
-  std::uint64_t last_handle_ = 0;
+  std::uint64_t first_handle_;  // of this life of the server
+  std::uint64_t last_handle_;
   std::uint64_t last_gate_ = 0;
   std::uint64_t last_drain_ = 0;
 };

@@ -60,11 +60,14 @@ bool Arbiter::UseIsDurable(const Requester& who) const {
 void Arbiter::CommitUseOf(const Requester& who) {
   Session& session = sessions_.at(who.session);
   const Guid& guid = who.instance->guid;
-  const Epoch epoch = LifeOn(instances_.at(guid), session.node)->epoch;
-  Use& use = session.uses[guid];
-  if (use.epoch == epoch) return;  // on its way
-  use = {epoch, false};
-  Push(CommitUse{{who.session, guid, epoch}});
+  CommitUseOf(session, guid, LifeOn(instances_.at(guid), session.node)->epoch);
+}
+
+void Arbiter::CommitUseOf(Session& session, const Guid& guid, Epoch epoch) {
+  const auto [at, is_new] = session.uses.try_emplace(guid);
+  if (!is_new && at->second.epoch == epoch) return;  // on its way
+  at->second = {epoch, false};
+  Push(CommitUse{{session.id, guid, epoch}});
 }
 
 void Arbiter::On(const UseCommitted& event) {
@@ -73,10 +76,9 @@ void Arbiter::On(const UseCommitted& event) {
   const auto use = session->uses.find(event.guid);
   if (use == session->uses.end() || use->second.epoch != event.epoch) return;
   retry_ = true;
-  if (event.durable) {
-    use->second.durable = true;
-    return;
-  }
+  use->second.durable = event.durable;
+  if (event.guid.is_nil()) return On(event, *session);
+  if (event.durable) return;
   const auto waits_for_it = [&](const Requester& who) {
     return who.session == event.session && who.instance && who.instance->guid == event.guid;
   };

@@ -44,6 +44,14 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
   File& file = files_.at(wait.file);
   LockTable& table = TableOf(file, wait.wish.kind);
   const Lock* conflict = nullptr;
+  if (const Handle& handle = handles_.at(wait.wish.handle); !handle.guid) {
+    Session& session = sessions_.at(handle.session);
+    const auto use = session.uses.find(Guid());
+    if (use == session.uses.end() || !use->second.durable) {
+      CommitUseOf(session, Guid(), Epoch{});
+      return false;
+    }
+  }
   if (WaitsForAbsent(handles_.at(wait.wish.handle)) && table.Conflict(wait.lock) == nullptr) return false;
   std::vector<Lock> weakened;  // what it held for writing, and holds for reading if this is granted: a release of the rest
   if (wait.wish.type == LockType::kRead) {
@@ -101,6 +109,23 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
   return true;
 }
 
+// It is on record, or not, that the session may hold locks without an instance.
+void Arbiter::On(const UseCommitted& event, Session& session) {
+  std::vector<RequestId> waiting;
+  for (const auto& [id, wait] : lock_waits_) {
+    const Handle& handle = handles_.at(wait.wish.handle);
+    if (handle.session == session.id && !handle.guid) waiting.push_back(id);
+  }
+  for (RequestId id : waiting) {
+    if (event.durable) {
+      touched_.insert(lock_waits_.at(id).file);
+    } else {
+      RefuseWait(id, EIO);
+    }
+  }
+  if (!event.durable) session.uses.erase(Guid());
+}
+
 void Arbiter::ServeWaiters(const FileKey& key) {
   const auto at = files_.find(key);
   if (at == files_.end()) return;
@@ -124,10 +149,13 @@ void Arbiter::RefuseWaitsOf(const Handle& handle, int error) {
   if (handle.file->waiters.empty()) return;
   const std::list<RequestId> waiting = handle.file->waiters;
   for (RequestId id : waiting) {
-    if (lock_waits_.at(id).wish.handle != handle.id) continue;
-    ForgetWait(id);
-    Push(Refused{id, error, std::nullopt});
+    if (lock_waits_.at(id).wish.handle == handle.id) RefuseWait(id, error);
   }
+}
+
+void Arbiter::RefuseWait(RequestId id, int error) {
+  ForgetWait(id);
+  Push(Refused{id, error, std::nullopt});
 }
 
 void Arbiter::On(const Unlock& event) {

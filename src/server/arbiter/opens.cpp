@@ -41,7 +41,8 @@ void Arbiter::On(const CloseHandle& event) {
 Arbiter::Verdict Arbiter::Judge(const OpenWish& wish) const {
   Verdict member = JudgeWho(wish.who);
   if (member.kind != Verdict::kGrant && member.kind != Verdict::kTakeOver) return member;
-  Verdict file = JudgeFile(wish.who, wish.file, wish.writes ? Act::kWriteOpen : Act::kReadOpen, wish.mode);
+  const Act act = wish.writes ? Act::kWriteOpen : Act::kReadOpen;
+  Verdict file = wish.made ? JudgeKnown(wish.who, wish.file, act) : JudgeFile(wish.who, wish.file, act, wish.mode);
   if (file.kind == Verdict::kGrant) {
     if (const auto at = files_.find(wish.file); at != files_.end()) file = JudgeOtherHandles(wish, at->second);
   }
@@ -156,9 +157,15 @@ bool Arbiter::Await(RequestId id, const Parked& parked, const Verdict& verdict) 
   return true;
 }
 
-void Arbiter::Grant(const OpenWish& wish) {
+template <class List>
+void Arbiter::InsertInOrder(Handles<List>& handles, Handle& handle) {
+  auto at = handles.end();
+  while (at != handles.begin() && std::prev(at)->id > handle.id) --at;
+  handles.insert(at, handle);
+}
+
+Arbiter::Handle& Arbiter::Grant(const OpenWish& wish, HandleId id) {
   const auto [gate, epoch] = Enlist(wish.who);
-  const HandleId id{++last_handle_};
   File& file = files_[wish.file];
   file.key = wish.file;
   file.path = wish.path;
@@ -171,13 +178,13 @@ void Arbiter::Grant(const OpenWish& wish) {
   handle.program = wish.who.program;
   handle.reads = wish.reads;
   handle.writes = wish.writes;
-  file.handles.push_back(handle);
-  sessions_.at(wish.who.session).handles.push_back(handle);
+  InsertInOrder(file.handles, handle);
+  InsertInOrder(sessions_.at(wish.who.session).handles, handle);
   if (wish.who.instance) {
     const Guid& guid = wish.who.instance->guid;
     handle.guid = guid;
     handle.epoch = epoch;
-    const_cast<Life&>(*LifeOf(instances_.at(guid), epoch)).handles.push_back(handle);
+    InsertInOrder(const_cast<Life&>(*LifeOf(instances_.at(guid), epoch)).handles, handle);
     if (wish.writes && wish.mode != ClaimMode::kNone) {
       handle.claims = true;
       if (!file.claim) file.claim = Claim{guid, epoch, wish.mode, 0};
@@ -189,6 +196,7 @@ void Arbiter::Grant(const OpenWish& wish) {
   // What a silent session gets is in others' way as what it had: they may end it (rule S2).
   if (sessions_.at(wish.who.session).state == SessionState::kSilent) retry_ = true;
   Push(OpenGranted{wish.request, id, gate, epoch});
+  return handle;
 }
 
 void Arbiter::Grant(const ChangeWish& wish) {

@@ -63,7 +63,9 @@ void Arbiter::Describe(Session& session, const SessionBegins& as) {
 
 void Arbiter::On(const SessionSilent& event) {
   Session* session = FindSession(event.session);
-  if (session == nullptr || session->state != SessionState::kActive) return;
+  if (session == nullptr) return;
+  if (session->returning) return BeginEnding(*session, Ending::kFenced, "it fell silent before it had said what it held");
+  if (session->state != SessionState::kActive) return;
   session->state = SessionState::kSilent;
   EmitSession(EventKind::kSessionSilent, *session, session->handles.size(), "its lease ended");
   for (const Handle& handle : session->handles) touched_.insert(handle.file->key);
@@ -104,7 +106,9 @@ void Arbiter::On(const FenceAcknowledged& event) {
 // restart of the server would not bring the session back to them (D4). One that is replaced is forgotten with the record of the
 // next; one that unmounts has released everything, and may be forgotten later.
 void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reason) {
+  const bool was_absent = session.state == SessionState::kAbsent && !absent_ends_.contains(session.id);
   session.state = SessionState::kEnding;
+  session.returning = false;
   session.clean = how == Ending::kClean;
   session.committed = how != Ending::kFenced;
   session.reason = reason;
@@ -128,13 +132,22 @@ void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reaso
   Push(CloseGates{NewDrain({.purpose = DrainPurpose::kSession, .session = session.id}), std::move(gates), {}, ESTALE});
   if (!session.committed) Push(std::move(end));
   retry_ = true;
+  if (!was_absent) return;
+  for (const Guid& guid : session.may_hold) {
+    if (how != Ending::kClean && !guid.is_nil()) reserved_[guid] = std::max(now_ + options_.reservation, reserved_[guid]);
+  }
+  CountAbsent();
 }
 
 void Arbiter::On(const EndCommitted& event) {
   const auto at = sessions_.find(event.session);
   if (at == sessions_.end() || at->second.state != SessionState::kEnding) return;
+  if (!event.durable) {  // nobody is to hang on a store that is down
+    RefuseUncommitted([](const Requester&) { return true; }, Verdict::kWait);
+    return;
+  }
   at->second.committed = true;
-  if (absent_ends_.erase(event.session) > 0 && absent_ends_.empty()) ForgetAbsent();
+  if (absent_ends_.erase(event.session) > 0) CountAbsent();
   FinishEnding(event.session);
 }
 

@@ -30,8 +30,13 @@ void Arbiter::BeginTakeover(const Requester& who, const std::string& path) {
 
 // What it fences is durable with it: a restart of the server in between brings nobody back.
 void Arbiter::CommitTakeover(Instance& instance, Takeover takeover, SessionId used_by) {
-  Commit commit{takeover.successor, used_by, {}};
-  for (Epoch epoch : takeover.old_lives) commit.fences.push_back(FenceOf(instance.record.guid, *LifeOf(instance, epoch)));
+  Commit commit{takeover.successor, used_by, {}, {}};
+  const std::string to_node = takeover.has_successor ? takeover.successor.node : "";
+  for (Epoch epoch : takeover.old_lives) {
+    const Life& life = *LifeOf(instance, epoch);
+    if (IsToldOfFence(instance, life, to_node)) commit.fences.push_back(FenceOf(instance.record.guid, life));
+    if (!life.handles.empty() || IsAbsent(life)) commit.reserved = options_.reservation;
+  }
   Push(std::move(commit));
   instance.takeover = std::move(takeover);
 }
@@ -85,8 +90,11 @@ void Arbiter::RefuseUncommitted(const std::function<bool(const Requester&)>& who
     const auto& [who, path] = std::visit(
         [](const auto& wish) { return std::pair<const Requester&, const std::string&>(wish.who, wish.path); },
         parked->second.wish);
-    const bool wants_it = !parked->second.draining && whose(who) &&
-                          std::visit([this](const auto& wish) { return Judge(wish); }, parked->second.wish).kind == wanted;
+    const Verdict verdict = std::visit([this](const auto& wish) { return Judge(wish); }, parked->second.wish);
+    // Of waits only those that the record would end.
+    const bool is_endless = verdict.error == 0 || verdict.absent_until == Instant::max();
+    const bool wants_it = !parked->second.draining && whose(who) && verdict.kind == wanted &&
+                          (wanted != Verdict::kWait || is_endless);
     if (wants_it) {
       Refuse(parked->first, who, path, failed);
       parked = parked_.erase(parked);
@@ -124,8 +132,17 @@ void Arbiter::StartDraining(Instance& instance) {
   retry_ = true;  // wishes of the old incarnation that were parked are refused now
 }
 
+// Another owner begins where nothing of the old incarnation is left (rule T3): nobody there has to be told, or waited for.
+bool Arbiter::IsToldOfFence(const Instance& instance, const Life& life, const std::string& to_node) const {
+  return to_node != life.node || IsBound(instance, life);
+}
+
 void Arbiter::FenceLife(Instance& instance, Life& life, const std::string& to_node, std::vector<GateId>& gates) {
   life.fencing = true;
+  if (IsAbsent(life)) {  // what it held is kept for the next, as what is known (rule T9)
+    Instant& until = reserved_[instance.record.guid];
+    until = std::max(until, now_ + options_.reservation);
+  }
   std::vector<HandleId> shared;  // handles of others in an inode of the kernel that the fenced incarnation used, too
   std::set<std::pair<const File*, SessionId>> seen;  // asked whether they are there, never in order
   for (const Handle& handle : life.handles) {
@@ -141,8 +158,7 @@ void Arbiter::FenceLife(Instance& instance, Life& life, const std::string& to_no
   if (!shared.empty()) Push(RefuseCachedWrites{std::move(shared)});
   for (const auto& [session, gate] : life.gates) gates.push_back(gate);
 
-  // Another owner begins where nothing of the old incarnation is left (rule T3): nobody there has to be told, or waited for.
-  if (to_node == life.node && !IsBound(instance, life)) return;
+  if (!IsToldOfFence(instance, life, to_node)) return;
   Node& node = nodes_[life.node];
   NodeFence& fence = node.fences[instance.record.guid];
   fence = {instance.record.guid, life.epoch, life.version, std::nullopt, {}};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -54,7 +55,10 @@ struct SessionSilent { SessionId session{}; };   // its lease ended (rule S2)
 struct SessionHeard { SessionId session{}; };    // it spoke again
 struct SessionUnmounts { SessionId session{}; }; // rule S4
 struct SessionEvicted { SessionId session{}; };  // silent, and its place is needed (rules S2, A4)
-struct SessionReturns { SessionId session{}; };  // one from before the server's restart, by its secret (rule D4)
+// One from before the server's restart, by its secret, says what it held (rule D4): it returns, each of its handles returns and
+// each of their locks, then it has returned. A break in between: from the beginning.
+struct SessionReturns { SessionId session{}; };
+struct SessionReturned { SessionId session{}; };
 struct FenceAcknowledged {
   SessionId session{};
   Guid guid{};
@@ -77,6 +81,12 @@ struct OpenWish {
   ClaimMode mode = ClaimMode::kWrite;  // of the export or the directory
   Instant wait_until{};         // rule O5
   std::string path;             // as opened, for people
+  bool made = false;            // created by this very request: nobody can have held it before
+};
+// As it was granted before the server's restart, to the incarnation in `open.who`. Granted again, or ESTALE.
+struct HandleReturns {
+  HandleId handle{};
+  OpenWish open;
 };
 // A change that needs no handle: by name, of attributes, or a create. Granted: the gate is entered and the caller may act.
 struct ChangeWish {
@@ -108,6 +118,7 @@ struct LockWish {
   bool wait = false;
   std::int32_t pid = 0;
 };
+struct LockReturns { LockWish lock; };  // as it was granted; ESTALE: it is another's
 struct Unlock {
   HandleId handle{};
   LockKind kind = LockKind::kRecord;
@@ -126,7 +137,10 @@ struct UseCommitted {
   Epoch epoch{};
   bool durable = false;
 };
-struct EndCommitted { SessionId session{}; };
+struct EndCommitted {
+  SessionId session{};
+  bool durable = true;  // false: it will be tried again
+};
 struct Drained { DrainId drain{}; };
 
 struct FenceByHand {
@@ -136,7 +150,8 @@ struct FenceByHand {
 struct Tick {};
 
 using Event = std::variant<SessionBegins, SessionSilent, SessionHeard, SessionUnmounts, SessionEvicted, SessionReturns,
-                           FenceAcknowledged, InstanceGone, OpenWish, ChangeWish, CloseHandle, FlushHandle, LockWish, Unlock,
+                           SessionReturned, HandleReturns, LockReturns, FenceAcknowledged, InstanceGone, OpenWish,
+                           ChangeWish, CloseHandle, FlushHandle, LockWish, Unlock,
                            Withdraw, Committed, UseCommitted, EndCommitted, Drained, FenceByHand, Tick>;
 
 // --- Effects: to be carried out in their order, before the next Step ---------------------------------------------------
@@ -184,7 +199,7 @@ struct InstanceRecord {
   std::optional<InstanceVersion> version;
   std::string node;
 };
-// An incarnation that a session has acted for (rule D4).
+// An incarnation that a session has acted for (rule D4); the nil GUID: it has had locks without an instance.
 struct SessionUse {
   SessionId session{};
   Guid guid{};
@@ -201,15 +216,17 @@ struct FenceRecord {
   friend bool operator==(const FenceRecord&, const FenceRecord&) = default;
 };
 
-// In one: the record, the use of it by the session that takes over, and what is fenced thereby. Answer with Committed.
+// In one: the record, the use of it by the session that takes over, what is fenced thereby, and that something is reserved.
+// Answer with Committed.
 struct Commit {
   InstanceRecord record;
   SessionId used_by{};              // none: fenced by hand
   std::vector<FenceRecord> fences;
+  Duration reserved{};              // so long from now on; 0: nothing is
 };
 struct CommitUse { SessionUse use; };         // answer with UseCommitted
 // The session is not to be known any more after a restart; what it held is kept for the instances that used it. Answer with
-// EndCommitted when that is durable, however long it takes.
+// EndCommitted at each attempt, until it is durable.
 struct CommitEnd {
   SessionId session{};
   std::vector<FenceRecord> fences;
@@ -251,9 +268,10 @@ struct Survivors {
   Epoch last_epoch{};                   // the highest ever given, of records that were forgotten too
   std::vector<SessionBegins> sessions;
   std::vector<SessionUse> uses;
-  std::vector<Guid> reserved;           // something was reserved for them, nobody knows what (rule T9)
+  std::map<Guid, Instant> reserved;     // something was reserved for them, nobody knows what, until then (rule T9)
   std::vector<FenceRecord> fences;
   Instant absent_until{};               // so long others wait for what sessions may have held
+  HandleId first_handle{};              // of this life: the earlier ones' are below
 };
 
 enum class EventKind : std::uint8_t {

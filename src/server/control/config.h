@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/arbiter/types.h"
+#include "server/state/boot_id.h"
 
 namespace baton {
 
@@ -41,6 +42,7 @@ struct Config {
   Duration forget_after = std::chrono::hours(24 * 30);  // rule T12
   log::Level log_level = log::Level::kInfo;
   std::uint32_t max_connections = 4096;
+  std::filesystem::path boot_id_file = kBootIdFile;  // rule D3
 
   ArbiterOptions Arbiter() const;
 };

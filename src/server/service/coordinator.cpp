@@ -52,6 +52,7 @@ Coordinator::Coordinator(const ArbiterOptions& options, const Recovered& recover
       check_invariants_(check_invariants),
       max_sessions_(options.max_sessions),
       reservation_(options.reservation),
+      shared_files_(recovered.starts),
       arbiter_(options, recovered.survivors),
       committer_([this] { CommitLoop(); }) {
   const std::lock_guard lock(mutex_);
@@ -217,7 +218,9 @@ void Coordinator::Carry(const CommitEnd& effect, std::vector<Ready>&) { EndDurab
 // Whoever needs what it held waits as long: a restart would give it back.
 void Coordinator::EndDurably(const CommitEnd& end) {
   Enqueue([this, end](StateStore& state) {
-    if (state.EndSession(end, ReservedUntil())) return Tell(EndCommitted{end.session});
+    const bool durable = state.EndSession(end, ReservedUntil()).has_value();
+    Tell(EndCommitted{end.session, durable});
+    if (durable) return;
     const std::lock_guard lock(mutex_);
     if (!stopped_) timers_.At(clock_.Now() + std::chrono::seconds(1), [this, end] { EndDurably(end); });
   });
@@ -284,8 +287,8 @@ std::optional<Coordinator::Answer> Coordinator::CommitFront(std::unique_lock<std
     work(state_);
   } else {
     const Result<void> saved = state_.SaveAll(records, WallNow());
-    for (const auto& [record, used_by, fences] : records) {
-      if (auto answer = Tell(Committed{record.guid, saved.has_value()}, mine)) own = std::move(answer);
+    for (const baton::Commit& commit : records) {
+      if (auto answer = Tell(Committed{commit.record.guid, saved.has_value()}, mine)) own = std::move(answer);
     }
   }
   lock.lock();
@@ -512,14 +515,17 @@ void Coordinator::BeginSession(const std::shared_ptr<Session>& session, const Se
   {
     const std::lock_guard lock(mutex_);
     error = arbiter_.MayBegin(event.node, event.machine, event.boot);
-    if (error == 0 && !MakeRoomLocked(ready)) error = EUSERS;
+    if (error == 0 && (begins_ >= max_sessions_ || !MakeRoomLocked(ready))) error = EUSERS;
+    if (error == 0) ++begins_;
   }
   Finish(std::move(ready), RequestId{});
   if (error != 0) return refused(error);
   Enqueue([this, session, event, welcome = std::move(welcome), refused = std::move(refused)](StateStore& state) {
     const SessionRecord record{event, {session->secret().high, session->secret().low}, session->keeps_names()};
-    const int too_late =
-        WithArbiter([&](const Arbiter& arbiter) { return arbiter.MayBegin(event.node, event.machine, event.boot); });
+    const int too_late = WithArbiter([&](const Arbiter& arbiter) {
+      --begins_;
+      return arbiter.MayBegin(event.node, event.machine, event.boot);
+    });
     if (too_late != 0) return refused(too_late);  // another machine has begun meanwhile
     if (const auto saved = state.SaveSession(record, ReservedUntil()); !saved) return refused(saved.error().value);
     std::vector<Ready> begun;
@@ -531,6 +537,20 @@ void Coordinator::BeginSession(const std::shared_ptr<Session>& session, const Se
     }
     Finish(std::move(begun), RequestId{});
   });
+}
+
+int Coordinator::ReturnHandle(HandleReturns returns, std::shared_ptr<OpenFile> file) {
+  const RequestId request = returns.open.request = NewRequest();
+  const auto answer = Ask(request, nullptr, std::move(file), returns);
+  BATON_CHECK(answer.has_value());
+  return answer->error;
+}
+
+int Coordinator::ReturnLock(LockWish lock) {
+  const RequestId request = lock.request = NewRequest();
+  const auto answer = Ask(request, nullptr, nullptr, LockReturns{lock});
+  BATON_CHECK(answer.has_value());
+  return answer->error;
 }
 
 int Coordinator::ResumeSession(const std::shared_ptr<Session>& session, const Welcome& welcome) {
@@ -545,6 +565,7 @@ int Coordinator::ResumeSession(const std::shared_ptr<Session>& session, const We
       session->Heard(clock_.Now());
       session->silent.store(false);
       StepLocked(SessionHeard{session->id()}, ready);
+      session->must_assert.store(arbiter_.IsAbsent(session->id()));
       welcome(arbiter_.FencesOf(session->node()));
     }
   }

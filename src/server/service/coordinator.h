@@ -87,6 +87,9 @@ class Coordinator {
                     std::function<void(int)> refused);
   // ESTALE if the session has ended; one of the server's earlier life ends with it.
   int ResumeSession(const std::shared_ptr<Session>& session, const Welcome& welcome);
+  // What a session says it held (rule D4): 0, or ESTALE. `file` is as for Open.
+  int ReturnHandle(HandleReturns returns, std::shared_ptr<OpenFile> file);
+  int ReturnLock(LockWish lock);
   std::shared_ptr<Session> FindSession(SessionId id);
   std::vector<std::shared_ptr<Session>> Sessions();
   // Calls `ended` when the session has ended; at once if it has.
@@ -177,6 +180,7 @@ class Coordinator {
   std::unordered_map<std::uint64_t, Pending> pending_;
   std::unordered_map<std::uint64_t, std::shared_ptr<Gate>> gates_;
   std::unordered_map<std::uint64_t, std::shared_ptr<Session>> sessions_;
+  std::size_t begins_ = 0;  // sessions that wait for their record
   std::unordered_map<std::uint64_t, std::vector<std::function<void()>>> when_ended_;
   std::vector<std::shared_ptr<OpenFile>> dropped_;  // their descriptors are closed outside the lock
   std::vector<DrainId> drained_;  // by the step in hand

@@ -105,11 +105,15 @@ class HandleTable {
 // The files that are open, by identity.
 class SharedFiles {
  public:
+  // `starts`: how often the server was started. No number of an earlier life of it comes again.
+  explicit SharedFiles(std::uint64_t starts) : base_(starts * 0x9e3779b97f4a7c15) {}
+
   std::shared_ptr<SharedFile> For(const FileKey& key);
   // A change by name: noted if the file is open.
   void Changed(const FileKey& key, SessionId by);
 
  private:
+  const std::uint64_t base_;
   std::mutex mutex_;
   std::unordered_map<FileKey, std::weak_ptr<SharedFile>> files_;
   std::uint64_t generation_ = 0;

@@ -61,7 +61,12 @@ SessionId NewSessionId() {
 
 Service::Service(const ServiceOptions& options, store::BackingStore& store, Coordinator& coordinator, Timers& timers,
                  const Clock& clock)
-    : options_(options), store_(store), coordinator_(coordinator), timers_(timers), clock_(clock) {
+    : options_(options),
+      store_(store),
+      coordinator_(coordinator),
+      timers_(timers),
+      clock_(clock),
+      proofs_(options.key) {
   watched_at_ = clock_.Now();
   store_.WhenGone([this](const FileKey& file, bool was_open) { watches_.Gone(file, was_open); });
   WatchLeases();
@@ -108,6 +113,14 @@ void Service::OnFrame(const std::shared_ptr<Connection>& connection, FrameHeader
     return;
   }
   if (session->ended()) {
+    connection->Close();
+    return;
+  }
+  const bool may_come_first = header.operation == static_cast<std::uint16_t>(Operation::kAssert) ||
+                              header.operation == static_cast<std::uint16_t>(Operation::kPing);
+  if (!session->begun.load() || (session->must_assert.load() && !may_come_first)) {
+    log::Warn("{} (node {}) sent operation {} before it had said what it holds; closing", connection->PeerName(),
+              session->node(), header.operation);
     connection->Close();
     return;
   }
@@ -217,6 +230,8 @@ void Service::Welcome(const std::shared_ptr<Session>& session, const std::shared
   reply.root = root.ref;
   reply.root_ino = root.key.ino;
   reply.stale_locks = options_.stale_locks.All();
+  reply.must_assert = session->must_assert.load();
+  reply.server_boot = options_.boot;
   // The rest follows as notices, before any answer: a frame has a bound, the fences of a long boot have not.
   constexpr std::size_t kMostInReply = 1024;
   std::vector<protocol::FencedNotice> rest;
@@ -230,6 +245,7 @@ void Service::Welcome(const std::shared_ptr<Session>& session, const std::shared
   }
   connection->Attach(session);
   session->Adopt(connection);
+  session->begun.store(true);
   SendHelloReply(*connection, header, 0, reply);
   for (const auto& notice : rest) {
     std::vector<std::byte> body;
@@ -265,12 +281,13 @@ void Service::ForgetRecords() {
   if (!ending_) forget_ = timers_.At(clock_.Now() + std::chrono::hours(1), [this] { ForgetRecords(); });
 }
 
+std::uint32_t Service::Squashed(std::uint32_t uid) const { return options_.squash_root && uid == 0 ? kNobody : uid; }
+
 Result<Requester> Service::RequesterFor(const Session& session, const protocol::Caller& caller,
                                         const store::DirectoryPolicy& policy) const {
-  const auto squashed = [this](std::uint32_t uid) { return options_.squash_root && uid == 0 ? kNobody : uid; };
   Requester who;
   who.session = session.id();
-  who.uid = squashed(caller.uid);
+  who.uid = Squashed(caller.uid);
   who.pid = caller.pid;
   // Kept with every open: a peer that lies must not fill the memory (rule A4).
   who.program = caller.program.substr(0, kMostProgramName);
@@ -278,7 +295,7 @@ Result<Requester> Service::RequesterFor(const Session& session, const protocol::
                        caller.ancestors.begin() + std::min<std::ptrdiff_t>(std::ssize(caller.ancestors), kMostAncestors));
   if (caller.member) {
     const protocol::Member& member = *caller.member;
-    who.instance = InstanceClaim{member.guid, member.version, member.epoch, squashed(member.owner_uid),
+    who.instance = InstanceClaim{member.guid, member.version, member.epoch, Squashed(member.owner_uid),
                                  member.may_take_over};
     return who;
   }

@@ -15,6 +15,7 @@
 #include "server/service/call.h"
 #include "server/service/coordinator.h"
 #include "server/service/name_locks.h"
+#include "server/service/proof.h"
 #include "server/service/watches.h"
 #include "server/store/backing_store.h"
 
@@ -26,6 +27,8 @@ struct ServiceOptions {
   bool squash_root = false;
   Duration forget_after = std::chrono::hours(24 * 30);  // rule T12
   NamePatterns stale_locks;                             // rule X1
+  std::uint64_t boot = 0;                               // of the server's machine (rule D3)
+  ServerKey key{};                                      // of the proofs
 };
 
 class Service final : public FrameHandler {
@@ -46,6 +49,7 @@ class Service final : public FrameHandler {
   Coordinator& coordinator() { return coordinator_; }
   NameLocks& name_locks() { return name_locks_; }
   Watches& watches() { return watches_; }
+  const ProofSeal& proofs() const { return proofs_; }
   Timers& timers() { return timers_; }
   const ServiceOptions& options() const { return options_; }
   const Clock& clock() const { return clock_; }
@@ -54,6 +58,7 @@ class Service final : public FrameHandler {
     return {caller.uid, caller.gid, caller.groups, umask};
   }
 
+  std::uint32_t Squashed(std::uint32_t uid) const;
   // Who asks, the id by policy included (rule I2 d). EACCES: an unidentified caller without one (I5); EINVAL: the policy's
   // id does not parse (I4).
   Result<Requester> RequesterFor(const Session& session, const protocol::Caller& caller,
@@ -90,6 +95,7 @@ class Service final : public FrameHandler {
   const Clock& clock_;
   NameLocks name_locks_;
   Watches watches_;
+  const ProofSeal proofs_;
   Instant watched_at_{};
   std::mutex watch_mutex_;
   TimerId watch_{};

@@ -72,6 +72,8 @@ class Session {
   void Heard(Instant now) { heard_.store(now); }
   Instant heard() const { return heard_.load(); }
   std::atomic<bool> silent{false};  // as the arbiter was told
+  std::atomic<bool> begun{false};   // its first HELLO was answered, and it may ask for more
+  std::atomic<bool> must_assert{false};  // first it says what it held (rule D4)
 
  private:
   struct Slot {

@@ -49,8 +49,9 @@ class FaultyStateStore final : public StateStore {
   }
   Result<std::vector<SessionRecord>> LoadSessions() override { return inner_.LoadSessions(); }
   Result<std::vector<SessionUse>> LoadUses() override { return inner_.LoadUses(); }
-  Result<std::vector<Guid>> LoadReserved(WallTime now, Duration reservation) override {
-    return inner_.LoadReserved(now, reservation);
+  Result<std::uint64_t> CountStart() override { return inner_.CountStart(); }
+  Result<std::map<Guid, WallTime>> LoadReserved(WallTime now) override {
+    return inner_.LoadReserved(now);
   }
   Result<Epoch> LastEpoch() override { return inner_.LastEpoch(); }
   Result<ServerKey> LoadServerKey() override { return inner_.LoadServerKey(); }

@@ -2,20 +2,27 @@
 
 namespace baton {
 
-Result<Recovered> Recover(StateStore& state, WallTime now, Duration reservation, Instant absent_until) {
+Result<Recovered> Recover(StateStore& state, const RecoverTimes& times) {
   auto instances = state.Load();
   const auto last_epoch = state.LastEpoch();
   auto sessions = state.LoadSessions();
   auto uses = state.LoadUses();
-  auto reserved = state.LoadReserved(now, reservation);
+  const auto reserved = state.LoadReserved(times.wall);
   auto fences = state.LoadFences();
-  if (!instances || !last_epoch || !sessions || !uses || !reserved || !fences) return Fail(EIO);
+  const auto starts = state.CountStart();
+  if (!instances || !last_epoch || !sessions || !uses || !reserved || !fences || !starts) return Fail(EIO);
   Recovered recovered;
-  recovered.survivors = {std::move(*instances), *last_epoch,        {},          std::move(*uses),
-                         std::move(*reserved),  std::move(*fences), absent_until};
+  Survivors& survivors = recovered.survivors;
+  survivors.instances = std::move(*instances);
+  survivors.last_epoch = *last_epoch;
+  survivors.uses = std::move(*uses);
+  survivors.fences = std::move(*fences);
+  survivors.absent_until = times.now + times.lease;
+  survivors.first_handle = HandleId{*starts << 40};  // more than one life can give
+  recovered.starts = *starts;
+  for (const auto& [guid, until] : *reserved) survivors.reserved[guid] = times.now + std::min<Duration>(until - times.wall, times.reservation);
   recovered.sessions = std::move(*sessions);
-  for (const SessionRecord& session : recovered.sessions)
-    recovered.survivors.sessions.push_back(session.begins);
+  for (const SessionRecord& session : recovered.sessions) survivors.sessions.push_back(session.begins);
   return recovered;
 }
 

@@ -55,6 +55,7 @@ constexpr const char* kSchema = R"sql(
 
 // What schema 2 has more.
 constexpr const char* kSchema2 = R"sql(
+  ALTER TABLE server ADD COLUMN starts INTEGER NOT NULL DEFAULT 0;
   CREATE TABLE sessions (
     id INTEGER PRIMARY KEY,
     secret_high INTEGER NOT NULL,

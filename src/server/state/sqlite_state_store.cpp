@@ -168,15 +168,24 @@ Result<void> SqliteStateStore::SaveOne(const Commit& commit, WallTime now) {
   for (const FenceRecord& fence : commit.fences) {
     if (auto saved = PutFence(fence); !saved) return saved;
   }
+  if (commit.reserved > Duration::zero()) {
+    const WallTime until = now + std::chrono::floor<std::chrono::microseconds>(commit.reserved);
+    const auto reserved =
+        Run("save what is reserved",
+            "INSERT INTO reserved VALUES (?1, ?2) ON CONFLICT (guid) DO UPDATE SET until = max(until, excluded.until)",
+            [&](SqliteRow& row) { row.Bind(1, commit.record.guid).Bind(2, until.time_since_epoch().count()); });
+    if (!reserved) return reserved;
+  }
   if (commit.used_by == SessionId{}) return {};
   return PutUse({commit.used_by, commit.record.guid, commit.record.epoch});
 }
 
-// A session that is gone by now is used no more.
+// A session that is gone by now is used no more. What comes late replaces nothing newer.
 Result<void> SqliteStateStore::PutUse(const SessionUse& use) {
   return Run(
       "save which session uses an instance",
-      "INSERT OR REPLACE INTO uses SELECT id, ?2, ?3 FROM sessions WHERE id = ?1",
+      "INSERT INTO uses SELECT id, ?2, ?3 FROM sessions WHERE id = ?1 "
+      "ON CONFLICT (session, guid) DO UPDATE SET epoch = max(epoch, excluded.epoch)",
       [&](SqliteRow& row) { row.Bind(1, Raw(use.session)).Bind(2, use.guid).Bind(3, Raw(use.epoch)); });
 }
 
@@ -215,10 +224,19 @@ Result<std::vector<Guid>> SqliteStateStore::EraseUnusedSince(WallTime limit) {
   auto answer = Transaction(what, [&]() -> Result<void> {
     // Before the erasing: what was touched is in use.
     if (auto written = WriteTouches(); !written) return written;
-    return Run(
+    const auto gone = Run(
         what, "DELETE FROM instances WHERE used < ?1 RETURNING guid",
         [&](SqliteRow& row) { row.Bind(1, limit.time_since_epoch().count()); },
         [&](SqliteRow& row) { erased.push_back(row.GetGuid(0)); });
+    if (!gone) return gone;
+    // With what is known of them; the nil GUID of a use is no instance.
+    for (const char* sql :
+         {"DELETE FROM uses WHERE guid NOT IN (SELECT guid FROM instances) AND guid <> zeroblob(16)",
+          "DELETE FROM reserved WHERE guid NOT IN (SELECT guid FROM instances)",
+          "DELETE FROM fences WHERE guid NOT IN (SELECT guid FROM instances)"}) {
+      if (auto done = Run(what, sql, nullptr); !done) return done;
+    }
+    return {};
   });
   if (!answer) return tl::unexpected(answer.error());
   count_ -= erased.size();
@@ -269,7 +287,8 @@ Result<std::vector<FenceRecord>> SqliteStateStore::LoadFences() {
 
 Result<void> SqliteStateStore::ReserveUsesOf(SessionId session, WallTime until) {
   return Run("save what is reserved",
-             "INSERT OR REPLACE INTO reserved SELECT guid, ?2 FROM uses WHERE session = ?1",
+             "INSERT INTO reserved SELECT guid, ?2 FROM uses WHERE session = ?1 AND guid <> zeroblob(16) "
+             "ON CONFLICT (guid) DO UPDATE SET until = max(until, excluded.until)",
              [&](SqliteRow& row) { row.Bind(1, Raw(session)).Bind(2, until.time_since_epoch().count()); });
 }
 
@@ -358,22 +377,32 @@ Result<std::vector<SessionUse>> SqliteStateStore::LoadUses() {
   return uses;
 }
 
-Result<std::vector<Guid>> SqliteStateStore::LoadReserved(WallTime now, Duration reservation) {
+Result<std::map<Guid, WallTime>> SqliteStateStore::LoadReserved(WallTime now) {
   const char* what = "read what is reserved";
-  const WallTime since = now - std::chrono::floor<std::chrono::microseconds>(reservation);
   const std::scoped_lock lock(mutex_);
-  std::vector<Guid> reserved;
+  std::map<Guid, WallTime> reserved;
   auto answer = Transaction(what, [&]() -> Result<void> {
     const auto is_over = Run(what, "DELETE FROM reserved WHERE until <= ?1",
                              [&](SqliteRow& row) { row.Bind(1, now.time_since_epoch().count()); });
     if (!is_over) return is_over;
-    return Run(
-        what, "SELECT guid FROM reserved UNION SELECT guid FROM instances WHERE used > ?1 ORDER BY guid",
-        [&](SqliteRow& row) { row.Bind(1, since.time_since_epoch().count()); },
-        [&](SqliteRow& row) { reserved.push_back(row.GetGuid(0)); });
+    return Run(what, "SELECT guid, until FROM reserved", nullptr, [&](SqliteRow& row) {
+      reserved[row.GetGuid(0)] = WallTime(std::chrono::microseconds(row.GetInt(1)));
+    });
   });
   if (!answer) return tl::unexpected(answer.error());
   return reserved;
+}
+
+Result<std::uint64_t> SqliteStateStore::CountStart() {
+  const char* what = "count the server's start";
+  const std::scoped_lock lock(mutex_);
+  std::uint64_t starts = 0;
+  auto answer = Transaction(what, [&] {
+    return Run(what, "UPDATE server SET starts = starts + 1 RETURNING starts", nullptr,
+               [&](SqliteRow& row) { starts = row.GetUint(0); });
+  });
+  if (!answer) return tl::unexpected(answer.error());
+  return starts;
 }
 
 Result<Epoch> SqliteStateStore::LastEpoch() {

@@ -50,7 +50,8 @@ class SqliteStateStore final : public StateStore {
   Result<void> SaveUse(const SessionUse& use) override;
   Result<std::vector<SessionRecord>> LoadSessions() override;
   Result<std::vector<SessionUse>> LoadUses() override;
-  Result<std::vector<Guid>> LoadReserved(WallTime now, Duration reservation) override;
+  Result<std::map<Guid, WallTime>> LoadReserved(WallTime now) override;
+  Result<std::uint64_t> CountStart() override;
   Result<Epoch> LastEpoch() override;
   Result<ServerKey> LoadServerKey() override;
 

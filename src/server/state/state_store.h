@@ -13,6 +13,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -51,7 +52,7 @@ class StateStore {
 
   // The record alone.
   Result<void> Save(const InstanceRecord& record) {
-    const Commit commit{record, {}, {}};
+    const Commit commit{record, {}, {}, {}};
     return SaveAll(std::span(&commit, 1), WallNow());
   }
   // Records are created or replaced, which counts as use of the instance `now`; ENOSPC when it would be one
@@ -81,9 +82,10 @@ class StateStore {
   virtual Result<void> SaveUse(const SessionUse& use) = 0;
   virtual Result<std::vector<SessionRecord>> LoadSessions() = 0;
   virtual Result<std::vector<SessionUse>> LoadUses() = 0;
-  // For which instances something may be reserved at `now`: because of a session's end, or of a takeover
-  // within `reservation`. Forgets what is over.
-  virtual Result<std::vector<Guid>> LoadReserved(WallTime now, Duration reservation) = 0;
+  // For which instances something may be reserved at `now`, and until when. Forgets what is over.
+  virtual Result<std::map<Guid, WallTime>> LoadReserved(WallTime now) = 0;
+  // How often the server was started, this time included.
+  virtual Result<std::uint64_t> CountStart() = 0;
 
   // The highest epoch ever saved, of instances that were erased since too: a number is never given twice.
   virtual Result<Epoch> LastEpoch() = 0;
@@ -94,9 +96,16 @@ class StateStore {
 
 // The server's earlier life (rule D4): what the arbiter is told of it, and the sessions that may come back.
 struct Recovered {
+  std::uint64_t starts = 0;  // of the server, this one included
   Survivors survivors;
   std::vector<SessionRecord> sessions;
 };
-Result<Recovered> Recover(StateStore& state, WallTime now, Duration reservation, Instant absent_until);
+struct RecoverTimes {
+  WallTime wall;  // now, as is the next
+  Instant now{};
+  Duration reservation{};  // rule T9; no clock that was set meanwhile makes it longer
+  Duration lease{};        // so long who does not come back is waited for
+};
+Result<Recovered> Recover(StateStore& state, const RecoverTimes& times);
 
 }  // namespace baton

@@ -125,6 +125,9 @@ class BackingStore {
   // Opens. Only regular files: EISDIR, ELOOP, ENXIO for others. Of `flags` count the access mode, O_TRUNC,
   // O_SYNC, O_DSYNC, O_NOATIME, O_APPEND for files that allow nothing else, and kToExecute.
   virtual Result<std::shared_ptr<StoreFile>> Open(const Credentials& who, const FileRef& file, int flags) = 0;
+  // As it was opened before a restart of the server: access was checked then, and is not checked again. A file that is not
+  // there any more may be noticed by its first use only.
+  virtual Result<std::shared_ptr<StoreFile>> OpenAgain(const Credentials& who, const FileRef& file, int flags) = 0;
   // Always as with O_EXCL: EEXIST if the name is there.
   virtual Result<CreatedFile> Create(const Credentials& who, const FileRef& directory, std::string_view name,
                                      int flags, std::uint32_t mode) = 0;

@@ -33,6 +33,11 @@ Descriptor::Descriptor(DescriptorCache& cache, const FileKey& key, const FileHan
   cache_.Add(*this, key, handle);
 }
 
+Descriptor::Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, int flags)
+    : cache_(cache), state_(kClosed), fd_(-1), flags_(flags & kKeptFlags) {
+  cache_.Add(*this, key, handle);
+}
+
 Descriptor::~Descriptor() {
   cache_.Remove(*this);
 }
@@ -85,7 +90,7 @@ void DescriptorCache::Add(Descriptor& file, const FileKey& key, const FileHandle
     file.inode_ = &*at;
     file.heard_.store(inode.errors.load());
     file.told_ = inode.told;
-    PutIn(file);
+    if (file.IsOpen()) PutIn(file);
   }
   Shrink(most_, kSyncs);
 }

@@ -44,6 +44,8 @@ class Descriptor {
 
   // `key` and `handle` are those of the inode that `fd` has open.
   Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, UniqueFd fd);
+  // Closed yet, to be opened with these flags when it is first used. Requires ClosesFiles().
+  Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, int flags);
   ~Descriptor();
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;

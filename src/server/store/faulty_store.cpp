@@ -163,6 +163,12 @@ class FaultyStore final : public BackingStore {
       return Wrap(std::move(opened));
     });
   }
+  Result<std::shared_ptr<StoreFile>> OpenAgain(const Credentials& who, const FileRef& file, int flags) override {
+    if (auto pass = faults_->Pass(StoreOperation::kOpen); !pass) return tl::unexpected(pass.error());
+    return inner_->OpenAgain(who, file, flags).map([this](std::shared_ptr<StoreFile> opened) {
+      return Wrap(std::move(opened));
+    });
+  }
   Result<CreatedFile> Create(const Credentials& who, const FileRef& directory, std::string_view name,
                              int flags, std::uint32_t mode) override {
     if (auto pass = faults_->Pass(StoreOperation::kCreate); !pass) return tl::unexpected(pass.error());

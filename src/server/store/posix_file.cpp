@@ -28,6 +28,9 @@ PosixFile::PosixFile(Export& exported, const FileKey& key, const FileHandle& han
       opener_(std::move(opener)),
       descriptor_(exported.OpenFiles(), key, handle, std::move(fd)) {}
 
+PosixFile::PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, int flags, Credentials opener)
+    : export_(exported), opener_(std::move(opener)), descriptor_(exported.OpenFiles(), key, handle, flags) {}
+
 std::string PosixFile::Path() const {
   const auto use = descriptor_.Enter();
   return use ? export_.PathOf(use->Fd()) : "?";

@@ -16,6 +16,8 @@ class PosixFile final : public StoreFile {
  public:
   // `opener` is already squashed.
   PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, UniqueFd fd, Credentials opener);
+  // Opened with these flags when it is first used. Requires that the cache closes files.
+  PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, int flags, Credentials opener);
 
   FileRef Ref() const override { return export_.RefOf(descriptor_.Handle(), Key()); }
   const FileKey& Key() const override { return descriptor_.Key(); }

@@ -59,6 +59,7 @@ class PosixStore final : public BackingStore {
   Result<void> RemoveXattr(const Credentials& who, const FileRef& file, const std::string& name) override;
 
   Result<std::shared_ptr<StoreFile>> Open(const Credentials& who, const FileRef& file, int flags) override;
+  Result<std::shared_ptr<StoreFile>> OpenAgain(const Credentials& who, const FileRef& file, int flags) override;
   Result<CreatedFile> Create(const Credentials& who, const FileRef& directory, std::string_view name,
                              int flags, std::uint32_t mode) override;
   Result<CreatedFile> CreateBy(const Credentials& who, const FileRef& directory, std::string_view name,

@@ -182,33 +182,33 @@ TEST_P(EveryStateStore, KeepsWhatASessionWasUsedForReserved) {
   const auto uses = *store_->LoadUses();
   ASSERT_EQ(uses.size(), 3u);
   EXPECT_EQ(uses[0].epoch, Epoch{9});
-  EXPECT_TRUE(store_->LoadReserved(Now(), 0s)->empty());
+  EXPECT_TRUE(store_->LoadReserved(Now())->empty());
 
   const FenceRecord fence{"node-1", "boot", GuidNumber(1), Epoch{9}, std::nullopt, std::nullopt};
   ASSERT_TRUE(store_->EndSession({SessionId{1}, {fence}}, Now() + 1h));
-  EXPECT_THAT(*store_->LoadReserved(Now(), 0s), ElementsAre(GuidNumber(1)));
+  EXPECT_THAT(Reserved(Now()), ElementsAre(GuidNumber(1)));
   EXPECT_THAT(*store_->LoadFences(), ElementsAre(fence));
   ASSERT_TRUE(store_->SaveSession(SessionNumber(4, "node-2", "boot", "/a"), Now() + 2h));
-  EXPECT_THAT(*store_->LoadReserved(Now(), 0s), ElementsAre(GuidNumber(1), GuidNumber(2)));
+  EXPECT_THAT(Reserved(Now()), ElementsAre(GuidNumber(1), GuidNumber(2)));
   ASSERT_TRUE(store_->EraseSession(SessionId{3}));
   EXPECT_TRUE(store_->LoadUses()->empty());
-  EXPECT_THAT(*store_->LoadReserved(Now() + 90min, 0s), ElementsAre(GuidNumber(2)))
+  EXPECT_THAT(Reserved(Now() + 90min), ElementsAre(GuidNumber(2)))
       << "a clean end reserves nothing";
   ASSERT_TRUE(store_->Erase(GuidNumber(2)));
-  EXPECT_TRUE(store_->LoadReserved(Now(), 0s)->empty());
+  EXPECT_TRUE(store_->LoadReserved(Now())->empty());
 }
 
 // One commit: whoever restarts in between finds all of a takeover or nothing.
 TEST_P(EveryStateStore, SavesATakeoverWithItsFencesAndItsUse) {
   ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-b", "boot", "/a"), Now()));
   const FenceRecord fence{"node-a", "boot", GuidNumber(1), Epoch{1}, std::nullopt, std::nullopt};
-  const Commit takeover{RecordNumber(1, 2), SessionId{1}, {fence}};
+  const Commit takeover{RecordNumber(1, 2), SessionId{1}, {fence}, 1min};
   ASSERT_TRUE(store_->SaveAll(std::span(&takeover, 1), Now()));
   EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(1, 2)));
   EXPECT_THAT(*store_->LoadFences(), ElementsAre(fence));
   EXPECT_EQ(store_->LoadUses()->at(0).epoch, Epoch{2});
-  EXPECT_THAT(*store_->LoadReserved(Now(), 1min), ElementsAre(GuidNumber(1)));
-  EXPECT_TRUE(store_->LoadReserved(Now() + 2min, 1min)->empty());
+  EXPECT_THAT(Reserved(Now()), ElementsAre(GuidNumber(1)));
+  EXPECT_TRUE(store_->LoadReserved(Now() + 2min)->empty());
 }
 
 // Rule T7: an epoch is never given twice, not even to an instance that was forgotten in between.

@@ -22,6 +22,7 @@ struct Change {
   FileRef policy_of;                   // the file or directory whose policy counts (rule I2 d)
   std::array<FileKey, 2> directories;  // whose names it changes; the same twice: one
   bool by_name = false;                // false: `directories` do not count
+  std::optional<FileRef> policy_of_other;  // of the second directory: the stricter claim mode counts
   // Whose files it touches, as the names stand now.
   std::function<Result<std::vector<ChangeWish::Target>>()> targets;
   // What it changes beside the targets (rule C2): names, the first of them in `policy_of` if it is by name, and files'

@@ -27,19 +27,22 @@ struct LockQuestion {
   Instant wait_until{};  // however many handles are closed one after the other
 };
 
-// Who asks meets no lock of a handle that is being closed (rule O5).
+// Who asks meets no lock of a handle that is being closed (rule O5), and waits for who may have one since the server's restart
+// (D4).
 void AnswerLockQuestion(Service& service, const LockQuestion& question) {
   constexpr Duration kAskAgain = std::chrono::milliseconds(2);
   Instant closing_until{};
+  bool may_be_held = false;
   const auto held = service.coordinator().WithArbiter([&](Arbiter& arbiter) {
     auto lock = question.own ? arbiter.GetOwnLock(question.wish) : arbiter.GetLock(question.wish);
     if (lock && !question.own) closing_until = arbiter.ClosingUntil(lock->handle);
+    may_be_held = !lock && !question.own && arbiter.MayMeetAbsent(question.wish.handle);
     return lock;
   });
   // Fenced, it holds nothing, and nobody stands in its way: that is not the answer.
   if (const int error = question.file->membership->Closed(); error != 0) return question.call->Fail(error);
   const Instant now = service.clock().Now();
-  if (now < std::min(closing_until, question.wait_until)) {
+  if (may_be_held || now < std::min(closing_until, question.wait_until)) {
     service.timers().At(now + kAskAgain, [&service, question] { AnswerLockQuestion(service, question); });
     return;
   }

@@ -144,6 +144,7 @@ void Rename(Service& service, Call call, const protocol::RenameRequest& wish, st
   const auto to = store.KeyOf(wish.new_directory);
   if (!to) return call.Fail(to.error().value);
   change.directories[1] = *to;
+  change.policy_of_other = wish.new_directory;
   change.names = {{change.directories[0], wish.name}, {*to, wish.new_name}};
   change.targets = [&service, who, wish]() -> Targets {
     auto targets = TargetOf(service, who, wish.directory, wish.name);

@@ -8,6 +8,7 @@
 
 #include "server/service/ops/change.h"
 #include "server/service/ops/operations.h"
+#include "server/service/ops/return.h"
 #include "server/service/ops/stale_locks.h"
 
 namespace baton::server::ops {
@@ -30,7 +31,29 @@ bool Writes(const Opening& opening) {
   return (opening.flags & O_ACCMODE) != O_RDONLY || (opening.flags & O_TRUNC) != 0 || opening.created;
 }
 
-void Granted(Service& service, Call& call, const Opening& opening, const std::shared_ptr<OpenFile>& file) {
+// With what nobody but the grant knows left open.
+Proof ProofFor(const Opening& opening, const OpenWish& wish) {
+  constexpr int kLasting = O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_NOATIME;
+  Proof proof;
+  proof.session = wish.who.session;
+  proof.file = opening.ref;
+  proof.flags = static_cast<std::uint32_t>(opening.flags & kLasting);
+  proof.writes = wish.writes;
+  proof.mode = wish.mode;
+  if (wish.who.instance) {
+    proof.guid = wish.who.instance->guid;
+    proof.by_policy = wish.who.instance->by_policy;
+    if (wish.writes) proof.ancestors = wish.who.ancestors;
+  }
+  proof.uid = opening.caller.uid;
+  proof.gid = opening.caller.gid;
+  proof.groups = opening.caller.groups;
+  proof.pid = wish.who.pid;
+  proof.program = wish.who.program;
+  return proof;
+}
+
+void Granted(Service& service, Call& call, const Opening& opening, const std::shared_ptr<OpenFile>& file, Proof proof) {
   if ((opening.flags & O_TRUNC) != 0 && !opening.created) {
     int error = 0;
     {
@@ -69,7 +92,10 @@ void Granted(Service& service, Call& call, const Opening& opening, const std::sh
     service.coordinator().Tell(CloseHandle{file->id});
     return call.Fail(attr.error().value);
   }
-  call.Answer(protocol::OpenReply{file->id, opening.ref, *attr, file->shared->ChangesByOthers(file->session)},
+  proof.handle = file->id;
+  proof.epoch = file->epoch;
+  call.Answer(protocol::OpenReply{file->id, opening.ref, *attr, file->shared->ChangesByOthers(file->session),
+                                  service.proofs().Seal(std::move(proof))},
               file->epoch);
 }
 
@@ -98,22 +124,16 @@ void AskForHandle(Service& service, Call call, const Opening& opening, std::shar
   wish.wait_until = service.clock().Now() + std::clamp(opening.claim_wait, Duration::zero(), kMostClaimWait);
   wish.path = store_file->Path();
 
-  const auto file = std::make_shared<OpenFile>();
-  file->session = call.session()->id();
-  if (wish.who.instance) file->guid = wish.who.instance->guid;
-  file->program = wish.who.program;
-  file->pid = wish.who.pid;
-  file->uid = wish.who.uid;
-  file->path = wish.path;
-  file->shared = service.coordinator().shared_files().For(wish.file);
-  file->file = std::move(store_file);
+  wish.made = opening.created;
+
+  const auto file = MakeOpenFile(service, wish, std::move(store_file));
   const auto session = call.session();
   const protocol::FrameHeader request = call.request();
   session->SetWaiting(request, wish.request);
   const auto waiting = std::make_shared<Call>(std::move(call));
-  service.coordinator().Open(wish, file, [&service, waiting, opening, file](Coordinator::Answer& answer) {
+  service.coordinator().Open(wish, file, [&service, waiting, opening, file, proof = ProofFor(opening, wish)](Coordinator::Answer& answer) {
     if (answer.error != 0) return waiting->Fail(answer.error);
-    Granted(service, *waiting, opening, file);
+    Granted(service, *waiting, opening, file, proof);
   });
   if (session->IsCancelled(request)) service.coordinator().Withdraw(wish.request);
 }
