@@ -12,8 +12,9 @@ namespace baton::protocol {
 
 // Changes what others see, or only reads.
 enum class Effect : std::uint8_t { kReads, kChanges };
-// What a request that comes again after a broken connection gets: its first reply, or it runs again.
-enum class Replay : std::uint8_t { kFirstReply, kRunsAgain };
+// What a request that comes again after a broken connection gets: its first reply, or it runs again. kFirstReplyOfOneLife: its
+// first reply, unless the server was started again since: then it runs again, which does no harm.
+enum class Replay : std::uint8_t { kFirstReply, kFirstReplyOfOneLife, kRunsAgain };
 // kOrdered: takes effect before any later frame of its connection is looked at (rule O5: closes before opens).
 enum class Order : std::uint8_t { kAny, kOrdered };
 
@@ -25,9 +26,9 @@ enum class Order : std::uint8_t { kAny, kOrdered };
 // All that belong to a session.
 #define BATON_SESSION_OPERATIONS(X)                                                             \
   X(2, Ping, Nothing, Nothing, kReads, kRunsAgain, kOrdered)                                    \
-  X(3, Bye, Nothing, Nothing, kChanges, kFirstReply, kAny)                                      \
+  X(3, Bye, Nothing, Nothing, kChanges, kFirstReplyOfOneLife, kAny)                             \
   X(4, Cancel, CancelRequest, Nothing, kReads, kRunsAgain, kOrdered)                            \
-  X(5, Settle, Nothing, Nothing, kReads, kFirstReply, kAny)                                     \
+  X(5, Settle, Nothing, Nothing, kReads, kFirstReplyOfOneLife, kAny)                            \
   X(6, FenceAcknowledged, FenceAcknowledgedRequest, Nothing, kReads, kRunsAgain, kOrdered)      \
   X(7, InstanceGone, InstanceGoneRequest, Nothing, kReads, kRunsAgain, kOrdered)                \
   X(8, Late, LateRequest, Nothing, kReads, kRunsAgain, kAny)                                    \
@@ -53,13 +54,13 @@ enum class Order : std::uint8_t { kAny, kOrdered };
   X(31, Create, CreateRequest, OpenReply, kChanges, kFirstReply, kAny)                          \
   X(32, Read, ReadRequest, Nothing, kReads, kRunsAgain, kAny)                                   \
   X(33, Write, WriteRequest, WriteReply, kChanges, kFirstReply, kAny)                           \
-  X(34, Flush, FlushRequest, Nothing, kChanges, kFirstReply, kOrdered)                          \
-  X(35, Close, CloseRequest, Nothing, kChanges, kFirstReply, kOrdered)                          \
+  X(34, Flush, FlushRequest, Nothing, kChanges, kFirstReplyOfOneLife, kOrdered)                 \
+  X(35, Close, CloseRequest, Nothing, kChanges, kFirstReplyOfOneLife, kOrdered)                 \
   X(36, Fsync, FsyncRequest, Nothing, kReads, kRunsAgain, kAny)                                 \
   X(37, FsyncDirectory, FsyncDirectoryRequest, Nothing, kReads, kRunsAgain, kAny)               \
   X(38, Allocate, AllocateRequest, Nothing, kChanges, kFirstReply, kAny)                        \
   X(39, Seek, SeekRequest, SeekReply, kReads, kRunsAgain, kAny)                                 \
-  X(40, Lock, LockRequest, LockReply, kChanges, kFirstReply, kOrdered)                          \
+  X(40, Lock, LockRequest, LockReply, kChanges, kFirstReplyOfOneLife, kOrdered)                 \
   X(41, Getlk, GetlkRequest, GetlkReply, kReads, kRunsAgain, kOrdered)                          \
   X(42, CopyRange, CopyRangeRequest, CopyRangeReply, kChanges, kFirstReply, kAny)
 

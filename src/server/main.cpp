@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <string>
 
 #include "base/log.h"
 #include "base/version.h"
@@ -16,6 +17,7 @@
 #include "server/net/server.h"
 #include "server/service/operator_backend.h"
 #include "server/service/service.h"
+#include "server/state/reply_file.h"
 #include "server/state/sqlite_state_store.h"
 #include "server/store/posix_store.h"
 
@@ -95,6 +97,11 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
     log::Critical("{}", store.error());
     return kFailure;
   }
+  auto replies = ReplyFile::Open(config.state_dir, boot->text);
+  if (!replies) {
+    log::Critical("{}", replies.error());
+    return kFailure;
+  }
   auto pool = WorkerPool::Create({});
   if (!pool) {
     log::Critical("cannot start threads: {}", std::strerror(pool.error().value));
@@ -108,7 +115,7 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
 #endif
   Coordinator coordinator(config.Arbiter(), *recovered, **state, events, **pool, **pool, clock, kCheckInvariants);
   Service service({config.lease, config.claim, config.squash_root, config.forget_after,
-                   NamePatterns(config.stale_locks), boot->number, *key}, **store, coordinator, **pool, clock);
+                   NamePatterns(config.stale_locks), boot->number, *key}, **store, coordinator, **replies, **pool, clock);
   ServerConfig net;
   net.listen = ToString(config.listen);
   net.max_connections = config.max_connections;

@@ -30,6 +30,14 @@ class Call {
   // Runs before the reply goes out, whatever that is: who changed something hears of it after those who must know (rule C2).
   void BeforeReply(std::function<void()> then) { before_reply_ = std::move(then); }
 
+  // What the server's next life must know, before the effect (intent.h).
+  template <class Intent>
+  void Note(const Intent& intent) {
+    std::vector<std::byte> bytes;
+    protocol::Encoder(bytes).Put(intent);
+    session_->Note(request_, bytes);
+  }
+
   // Each of these is the reply.
   template <class Reply>
   void Answer(const Reply& reply, Epoch epoch = {}, std::span<const std::byte> data = {}) {

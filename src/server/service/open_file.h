@@ -31,6 +31,7 @@ class SharedFile {
 
   // Set before the first lock: a flush without any need not be told to the arbiter.
   std::atomic<bool> locks{false};
+  SmallMutex appends;  // one after the other, through all handles (rules O7, D2)
 
  private:
   mutable SmallMutex mutex_;

@@ -9,6 +9,8 @@
 #include "base/text.h"
 #include "protocol/codec.h"
 #include "server/service/ops/operations.h"
+#include "server/service/ops/return.h"
+#include "server/service/reconcile.h"
 
 namespace baton::server {
 
@@ -59,14 +61,16 @@ SessionId NewSessionId() {
 
 }  // namespace
 
-Service::Service(const ServiceOptions& options, store::BackingStore& store, Coordinator& coordinator, Timers& timers,
-                 const Clock& clock)
+Service::Service(const ServiceOptions& options, store::BackingStore& store, Coordinator& coordinator,
+                 ReplyFile& replies, Timers& timers, const Clock& clock)
     : options_(options),
       store_(store),
       coordinator_(coordinator),
+      replies_(replies),
       timers_(timers),
       clock_(clock),
       proofs_(options.key) {
+  Restore();
   watched_at_ = clock_.Now();
   store_.WhenGone([this](const FileKey& file, bool was_open) { watches_.Gone(file, was_open); });
   WatchLeases();
@@ -76,6 +80,16 @@ Service::Service(const ServiceOptions& options, store::BackingStore& store, Coor
 Service::~Service() {
   Stop();
   store_.WhenGone(nullptr);
+}
+
+// What the server's earlier life left behind of its requests.
+void Service::Restore() {
+  const auto sessions = coordinator_.Sessions();
+  std::vector<SessionId> known;
+  for (const auto& session : sessions) known.push_back(session->id());
+  replies_.KeepOnly(known);
+  Reconcile(replies_, store_);
+  for (const auto& session : sessions) session->Restore(replies_);
 }
 
 void Service::Stop() {
@@ -128,6 +142,12 @@ void Service::OnFrame(const std::shared_ptr<Connection>& connection, FrameHeader
     case Session::Arrival::kNew:
       Dispatch(Call(session, header), body, data);
       return;
+    case Session::Arrival::kNoRoom:
+      Call(session, header).Fail(ENOSPC);
+      return;
+    case Session::Arrival::kReopens:
+      AnswerEarlierOpen(session, header);
+      return;
     case Session::Arrival::kAnswered:
     case Session::Arrival::kInProgress:
       return;
@@ -136,6 +156,16 @@ void Service::OnFrame(const std::shared_ptr<Connection>& connection, FrameHeader
                 header.slot);
       connection->Close();
       return;
+  }
+}
+
+void Service::AnswerEarlierOpen(const std::shared_ptr<Session>& session, const FrameHeader& request) {
+  const Session::Reply earlier = session->EarlierReply(request.slot);
+  const auto reply = protocol::Decode<protocol::OpenReply>(earlier.body);
+  if (reply && ops::ReturnHandle(*this, *session, {reply->handle, reply->proof, {}})) {
+    session->Complete(earlier.header, 0, Epoch{earlier.header.epoch}, earlier.body, {});
+  } else {
+    session->Complete(earlier.header, ESTALE, {}, {}, {});
   }
 }
 
@@ -206,6 +236,7 @@ void Service::Begin(const std::shared_ptr<Connection>& connection, const FrameHe
   randombytes_buf(&secret, sizeof secret);
   const bool keeps_names = (hello.features & protocol::kFeatureKeepsNames) != 0;
   const auto session = std::make_shared<Session>(NewSessionId(), secret, hello.node, keeps_names, clock_.Now());
+  session->KeepRepliesIn(replies_);
   connection->Attach(session);  // a second HELLO is one too many, before this one's answer too
   const SessionBegins begins{session->id(), hello.node, hello.boot, hello.machine, hello.mount_point};
   coordinator_.BeginSession(

@@ -3,6 +3,7 @@
 // Coordinator), effects on files the BackingStore's. Rules S1-S4, A1. Any thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -33,8 +34,9 @@ struct ServiceOptions {
 
 class Service final : public FrameHandler {
  public:
-  Service(const ServiceOptions& options, store::BackingStore& store, Coordinator& coordinator, Timers& timers,
-          const Clock& clock);
+  // What was in hand when the server was killed is found out here (reconcile.h), before there is a connection.
+  Service(const ServiceOptions& options, store::BackingStore& store, Coordinator& coordinator, ReplyFile& replies,
+          Timers& timers, const Clock& clock);
   ~Service() override;
   // No lease is watched any more. Before the timers go.
   void Stop();
@@ -84,6 +86,8 @@ class Service final : public FrameHandler {
              const protocol::HelloRequest& hello);
   void Welcome(const std::shared_ptr<Session>& session, const std::shared_ptr<Connection>& connection,
                const protocol::FrameHeader& header, bool resumed, const std::vector<Arbiter::NodeFence>& fences);
+  void Restore();
+  void AnswerEarlierOpen(const std::shared_ptr<Session>& session, const protocol::FrameHeader& request);
   void Dispatch(Call call, std::span<const std::byte> body, std::span<const std::byte> data);
   void WatchLeases();
   void ForgetRecords();
@@ -91,6 +95,7 @@ class Service final : public FrameHandler {
   const ServiceOptions options_;
   store::BackingStore& store_;
   Coordinator& coordinator_;
+  ReplyFile& replies_;
   Timers& timers_;
   const Clock& clock_;
   NameLocks name_locks_;

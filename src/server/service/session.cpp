@@ -9,41 +9,122 @@ namespace baton::server {
 
 using protocol::FrameHeader;
 using protocol::FrameKind;
+using protocol::Operation;
+using protocol::Replay;
+
+namespace {
+
+Replay ReplayOf(std::uint16_t operation) {
+  const auto properties = PropertiesOf(static_cast<Operation>(operation));
+  return properties ? properties->replay : Replay::kRunsAgain;
+}
+
+bool OpensHandle(const FrameHeader& reply) {
+  const auto operation = static_cast<Operation>(reply.operation);
+  return reply.error == 0 && (operation == Operation::kOpen || operation == Operation::kCreate);
+}
+
+}  // namespace
+
+Session::~Session() {
+  if (!ended()) return;  // its records are for the server's next life
+  std::vector<ReplyRecord*> records;
+  for (const Slot& slot : slots_) {
+    if (slot.record != nullptr) records.push_back(slot.record);
+  }
+  if (!records.empty()) replies_->GiveBack(records);
+}
+
+void Session::Restore(ReplyFile& file) {
+  const std::lock_guard lock(mutex_);
+  replies_ = &file;
+  is_restored_ = true;
+  for (ReplyRecord* record : file.RecordsOf(id_)) {
+    if (record->Slot() >= protocol::kMaxSlots) continue;
+    Slot& slot = SlotAt(record->Slot());
+    slot.record = record;
+    slot.sequence = record->Sequence();
+    slot.has_reply = record->HasReply();
+    if (!slot.has_reply) continue;
+    const ReplyRecord::Reply last = record->LastReply();
+    slot.reply.header = {.operation = record->Operation(),
+                         .kind = FrameKind::kReply,
+                         .slot = record->Slot(),
+                         .sequence = record->Sequence(),
+                         .error = last.error,
+                         .epoch = last.epoch};
+    slot.reply.body.assign(last.body.begin(), last.body.end());
+  }
+}
+
+// Sequences wrap; those that were not recorded are few where there is a record, and any number where there is none.
+bool Session::Slot::IsNext(std::uint32_t next) const {
+  if (next == sequence + 1) return true;
+  if (!is_untouched || next == sequence) return false;
+  return record == nullptr || next - sequence < 0x80000000U;
+}
+
+Session::Slot& Session::SlotAt(std::uint32_t index) {
+  while (index >= slots_.size()) slots_.emplace_back().is_untouched = is_restored_;
+  return slots_[index];
+}
 
 Session::Arrival Session::Begin(const FrameHeader& header) {
   if (header.slot == protocol::kNoSlot) {
     // Only a slot bounds what waits and keeps a reply: without one nothing that must have its first reply (T10, A4).
-    const auto properties = PropertiesOf(static_cast<protocol::Operation>(header.operation));
-    const bool needs_slot = properties && properties->replay == protocol::Replay::kFirstReply;
-    return needs_slot ? Arrival::kBroken : Arrival::kNew;
+    return ReplayOf(header.operation) == Replay::kRunsAgain ? Arrival::kNew : Arrival::kBroken;
   }
   std::shared_ptr<Connection> connection;
-  FrameHeader reply;
-  std::vector<std::byte> body;
+  Reply reply;
   {
     const std::lock_guard lock(mutex_);
     if (header.slot >= protocol::kMaxSlots) return Arrival::kBroken;
-    if (header.slot >= slots_.size()) slots_.resize(header.slot + 1);
-    Slot& slot = slots_[header.slot];
-    if (header.sequence == slot.sequence + 1) {
-      if (slot.in_progress) return Arrival::kBroken;
-      slot.sequence = header.sequence;
+    Slot& slot = SlotAt(header.slot);
+    const bool is_next = slot.IsNext(header.sequence);
+    if (!is_next && (header.sequence != slot.sequence || header.sequence == 0)) return Arrival::kBroken;
+    if (slot.in_progress) return is_next ? Arrival::kBroken : Arrival::kInProgress;
+    if (is_next || !slot.has_reply) return Start(slot, header);
+    if (std::exchange(slot.is_untouched, false) && OpensHandle(slot.reply.header)) {
       slot.in_progress = true;
-      slot.has_reply = false;
-      return Arrival::kNew;
-    }
-    if (header.sequence != slot.sequence || header.sequence == 0) return Arrival::kBroken;
-    if (slot.in_progress) return Arrival::kInProgress;
-    if (!slot.has_reply) {  // of a kind that may run again
-      slot.in_progress = true;
-      return Arrival::kNew;
+      return Arrival::kReopens;
     }
     connection = connection_;
     reply = slot.reply;
-    body = slot.body;
   }
-  if (connection) connection->Send(reply, body, {});
+  if (connection) connection->Send(reply.header, reply.body, {});
   return Arrival::kAnswered;
+}
+
+// The next request of the slot, or one of a kind that may run again.
+Session::Arrival Session::Start(Slot& slot, const FrameHeader& header) {
+  const bool is_next = header.sequence != slot.sequence;
+  const bool is_recorded = ReplayOf(header.operation) == Replay::kFirstReply;
+  const bool has_notes = !is_next && slot.record != nullptr && !slot.record->Notes().empty();
+  if (has_notes && is_recorded && slot.record->Operation() != header.operation) return Arrival::kBroken;
+  if (is_recorded && slot.record == nullptr) slot.record = replies_->Take(id_, header.slot);
+  // What is noted of a request of an earlier life counts until it is answered.
+  if (slot.record != nullptr && !has_notes) slot.record->Begin(header.sequence, header.operation);
+  slot.sequence = header.sequence;
+  slot.in_progress = true;
+  slot.has_reply = false;
+  slot.is_untouched = false;
+  return is_recorded && slot.record == nullptr ? Arrival::kNoRoom : Arrival::kNew;
+}
+
+Session::Reply Session::EarlierReply(std::uint32_t slot) const {
+  const std::lock_guard lock(mutex_);
+  return slots_[slot].reply;
+}
+
+void Session::Note(const FrameHeader& request, std::span<const std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  slots_[request.slot].record->Note(bytes);
+}
+
+std::vector<std::byte> Session::NotesOf(const FrameHeader& request) const {
+  const std::lock_guard lock(mutex_);
+  const auto notes = slots_[request.slot].record->Notes();
+  return {notes.begin(), notes.end()};
 }
 
 void Session::Complete(const FrameHeader& request, int error, Epoch epoch, std::span<const std::byte> body,
@@ -64,12 +145,13 @@ void Session::Complete(const FrameHeader& request, int error, Epoch epoch, std::
       BATON_CHECK(slot.in_progress && slot.sequence == request.sequence);
       slot.in_progress = false;
       slot.waits_as = RequestId{};
-      const auto properties = PropertiesOf(static_cast<protocol::Operation>(request.operation));
-      if (properties && properties->replay == protocol::Replay::kFirstReply) {
+      const Replay replay = ReplayOf(request.operation);
+      if (replay != Replay::kRunsAgain) {
         slot.has_reply = true;
-        slot.reply = reply;
-        slot.body.assign(body.begin(), body.end());
+        slot.reply.header = reply;
+        slot.reply.body.assign(body.begin(), body.end());
       }
+      if (replay == Replay::kFirstReply && slot.record != nullptr) slot.record->Finish({error, Raw(epoch), body});
     }
   }
   if (connection) connection->Send(reply, body, data);
@@ -91,10 +173,9 @@ bool Session::IsCancelled(const FrameHeader& request) const {
 RequestId Session::Cancel(std::uint32_t index, std::uint32_t sequence) {
   if (index >= protocol::kMaxSlots) return RequestId{};
   const std::lock_guard lock(mutex_);
-  if (index >= slots_.size()) slots_.resize(index + 1);
-  Slot& slot = slots_[index];
+  Slot& slot = SlotAt(index);
   const bool is_current = slot.in_progress && slot.sequence == sequence;
-  const bool is_next = !slot.in_progress && slot.sequence + 1 == sequence;
+  const bool is_next = !slot.in_progress && (slot.IsNext(sequence) || (slot.sequence == sequence && !slot.has_reply));
   if (is_current || is_next) slot.cancelled = sequence;
   return is_current ? slot.waits_as : RequestId{};
 }

@@ -1,5 +1,6 @@
 // Session: the server's side of one run of one mount: its connection of the moment, its slots with their last replies
-// (rules S1, T10), when it was last heard (S2). The arbiter knows the rest of it. Any thread.
+// (rules S1, T10), when it was last heard (S2). The arbiter knows the rest of it. What a restart of the server must know of
+// a slot is in the slot's record of the ReplyFile (rule D2). Any thread.
 #pragma once
 
 #include <atomic>
@@ -8,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -19,6 +21,7 @@
 #include "protocol/messages.h"
 #include "protocol/operations.h"
 #include "server/service/connection.h"
+#include "server/state/reply_file.h"
 
 namespace baton::server {
 
@@ -26,6 +29,15 @@ class Session {
  public:
   Session(SessionId id, protocol::SessionSecret secret, std::string node, bool keeps_names, Instant now)
       : id_(id), secret_(secret), node_(std::move(node)), keeps_names_(keeps_names), heard_(now) {}
+
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Where its slots have their records, before the first frame. `Restore`: of a session of the server's earlier life, which
+  // finds them there. The file outlives the session.
+  void KeepRepliesIn(ReplyFile& file) { replies_ = &file; }
+  void Restore(ReplyFile& file);
 
   SessionId id() const { return id_; }
   const protocol::SessionSecret& secret() const { return secret_; }
@@ -38,8 +50,22 @@ class Session {
     kAnswered,    // has come before; its reply has been sent again
     kInProgress,  // has come before; its reply goes out when it is done
     kBroken,      // neither: the peer does not keep the protocol
+    kNoRoom,      // new, but its reply could not be kept: to be refused, without any effect
+    kReopens,     // an open that the server's earlier life answered: EarlierReply, once the handle is there again
   };
   Arrival Begin(const protocol::FrameHeader& header);
+
+  // After kReopens: what the request was answered with. To be answered with Complete, as the operation that it was.
+  struct Reply {
+    protocol::FrameHeader header;
+    std::vector<std::byte> body;
+  };
+  Reply EarlierReply(std::uint32_t slot) const;
+
+  // Recorded before the effect, for the server's next life: see intent.h. Only for what gets its first reply.
+  void Note(const protocol::FrameHeader& request, std::span<const std::byte> bytes);
+  // What was noted of this very request in an earlier life; empty: nothing, or it did not happen.
+  std::vector<std::byte> NotesOf(const protocol::FrameHeader& request) const;
 
   // The one reply to a request; kept if a repeated request must get it again.
   void Complete(const protocol::FrameHeader& request, int error, Epoch epoch, std::span<const std::byte> body,
@@ -80,11 +106,18 @@ class Session {
     std::uint32_t sequence = 0;
     bool in_progress = false;
     bool has_reply = false;
+    bool is_untouched = false;  // since the server was started again: requests that run again may have come after `sequence`
     RequestId waits_as{};
     std::uint32_t cancelled = 0;  // the last sequence that was; 0: none
-    protocol::FrameHeader reply;
-    std::vector<std::byte> body;
+    ReplyRecord* record = nullptr;
+    Reply reply;
+
+    bool IsNext(std::uint32_t next) const;
   };
+
+  // With mutex_ held.
+  Slot& SlotAt(std::uint32_t index);
+  Arrival Start(Slot& slot, const protocol::FrameHeader& header);
 
   const SessionId id_;
   const protocol::SessionSecret secret_;
@@ -97,6 +130,8 @@ class Session {
   std::shared_ptr<Connection> connection_;
   std::set<HandleId> revoked_;  // bounded by what the mount has open
   std::vector<Slot> slots_;  // grows to the highest slot used, at most kMaxSlots
+  ReplyFile* replies_ = nullptr;
+  bool is_restored_ = false;
 };
 
 }  // namespace baton::server

@@ -125,9 +125,6 @@ class BackingStore {
   // Opens. Only regular files: EISDIR, ELOOP, ENXIO for others. Of `flags` count the access mode, O_TRUNC,
   // O_SYNC, O_DSYNC, O_NOATIME, O_APPEND for files that allow nothing else, and kToExecute.
   virtual Result<std::shared_ptr<StoreFile>> Open(const Credentials& who, const FileRef& file, int flags) = 0;
-  // As it was opened before a restart of the server: access was checked then, and is not checked again. A file that is not
-  // there any more may be noticed by its first use only.
-  virtual Result<std::shared_ptr<StoreFile>> OpenAgain(const Credentials& who, const FileRef& file, int flags) = 0;
   // Always as with O_EXCL: EEXIST if the name is there.
   virtual Result<CreatedFile> Create(const Credentials& who, const FileRef& directory, std::string_view name,
                                      int flags, std::uint32_t mode) = 0;
@@ -171,6 +168,14 @@ class BackingStore {
   virtual Result<DirectoryPolicy> PolicyOf(const FileRef& file) = 0;
   // One of its names now, as StoreFile::Path. Asked with the server's own rights.
   virtual std::string PathOf(const FileRef& file) = 0;
+
+  // After a restart (rule D2), with the server's own rights. ENOENT: the file, or the directory, is gone; ESTALE: the server
+  // cannot tell, for it does not find it again. What a name stands for:
+  virtual Result<Node> Find(const FileRef& directory, std::string_view name) = 0;
+  // As Open, for `who` was allowed to before: the file's mode does not count. O_TRUNC is ignored.
+  virtual Result<std::shared_ptr<StoreFile>> OpenAgain(const Credentials& who, const FileRef& file, int flags) = 0;
+  // The same for thousands at once: where the store can, each is opened when it is first used, and its errors come then.
+  virtual Result<std::shared_ptr<StoreFile>> OpenWhenUsed(const Credentials& who, const FileRef& file, int flags) = 0;
 
   // `then` hears of files that have no name and are not open any more, and whether they were open until now; as far as the
   // store notices, which it does not where it may not open files by handle. On any thread; it must not ask the store

@@ -65,6 +65,9 @@ class Export {
   // serves its own user only (it could not be anybody else).
   Result<Credentials> Effective(const Credentials& who) const;
 
+  // Not by the names last seen.
+  bool OpensByHandle() const { return privileged_; }
+
   Result<OpenedRef> OpenRef(const FileRef& ref);
   // Of a regular file.
   FileRef RefOf(const FileHandle& handle, const FileKey& key) const {

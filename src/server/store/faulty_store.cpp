@@ -75,6 +75,16 @@ class FaultyStore final : public BackingStore {
     if (auto pass = faults_->Pass(StoreOperation::kLookup); !pass) return tl::unexpected(pass.error());
     return inner_->Lookup(who, directory, name);
   }
+  Result<Node> Find(const FileRef& directory, std::string_view name) override {
+    if (auto pass = faults_->Pass(StoreOperation::kFind); !pass) return tl::unexpected(pass.error());
+    return inner_->Find(directory, name);
+  }
+  Result<std::shared_ptr<StoreFile>> OpenWhenUsed(const Credentials& who, const FileRef& file, int flags) override {
+    if (auto pass = faults_->Pass(StoreOperation::kOpen); !pass) return tl::unexpected(pass.error());
+    return inner_->OpenWhenUsed(who, file, flags).map([this](std::shared_ptr<StoreFile> opened) {
+      return Wrap(std::move(opened));
+    });
+  }
   Result<Node> MakeDirectory(const Credentials& who, const FileRef& directory, std::string_view name,
                              std::uint32_t mode) override {
     if (auto pass = faults_->Pass(StoreOperation::kMakeDirectory); !pass) return tl::unexpected(pass.error());

@@ -16,6 +16,7 @@ namespace baton::store {
 
 enum class StoreOperation : std::uint8_t {
   kLookup,
+  kFind,
   kMakeDirectory,
   kMakeNode,
   kSymlink,

@@ -18,8 +18,6 @@
 namespace baton::store {
 namespace {
 
-constexpr int kOpenFlags = O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME;
-
 Result<void> Done(int result) {
   if (result != 0) return FailErrno();
   return {};
@@ -406,23 +404,6 @@ Result<std::shared_ptr<StoreFile>> PosixStore::Open(const Credentials& who, cons
   if (!fd) return FailErrno();
   const auto opened = export_->OpenRef(file);
   return std::make_shared<PosixFile>(*export_, opened->key, opened->handle, std::move(fd), target->who);
-}
-
-// By handle it costs nothing before it is used: thousands come back at once.
-Result<std::shared_ptr<StoreFile>> PosixStore::OpenAgain(const Credentials& who, const FileRef& file, int flags) {
-  auto effective = export_->Effective(who);
-  if (!effective) return tl::unexpected(effective.error());
-  const auto opened = export_->OpenRef(file);
-  if (!opened) return tl::unexpected(opened.error());
-  if (export_->OpenFiles().ClosesFiles()) {
-    return std::make_shared<PosixFile>(*export_, opened->key, opened->handle, flags & kOpenFlags & ~O_TRUNC,
-                                       std::move(*effective));
-  }
-  const auto found = export_->Resolve(file);
-  if (!found) return tl::unexpected(found.error());
-  UniqueFd fd = export_->Reopen(found->fd, flags & kOpenFlags & ~O_TRUNC);
-  if (!fd) return FailErrno();
-  return std::make_shared<PosixFile>(*export_, opened->key, opened->handle, std::move(fd), std::move(*effective));
 }
 
 Result<CreatedFile> PosixStore::Create(const Credentials& who, const FileRef& directory,

@@ -59,7 +59,6 @@ class PosixStore final : public BackingStore {
   Result<void> RemoveXattr(const Credentials& who, const FileRef& file, const std::string& name) override;
 
   Result<std::shared_ptr<StoreFile>> Open(const Credentials& who, const FileRef& file, int flags) override;
-  Result<std::shared_ptr<StoreFile>> OpenAgain(const Credentials& who, const FileRef& file, int flags) override;
   Result<CreatedFile> Create(const Credentials& who, const FileRef& directory, std::string_view name,
                              int flags, std::uint32_t mode) override;
   Result<CreatedFile> CreateBy(const Credentials& who, const FileRef& directory, std::string_view name,
@@ -91,6 +90,9 @@ class PosixStore final : public BackingStore {
 
   Result<DirectoryPolicy> PolicyOf(const FileRef& file) override;
   std::string PathOf(const FileRef& file) override;
+  Result<Node> Find(const FileRef& directory, std::string_view name) override;
+  Result<std::shared_ptr<StoreFile>> OpenAgain(const Credentials& who, const FileRef& file, int flags) override;
+  Result<std::shared_ptr<StoreFile>> OpenWhenUsed(const Credentials& who, const FileRef& file, int flags) override;
   void WhenGone(std::function<void(const FileKey&, bool)> then) override { export_->WhenGone(std::move(then)); }
 
  private:
@@ -122,6 +124,7 @@ class PosixStore final : public BackingStore {
                const std::string& new_name);
 
   UniqueFd OpenToExecute(int fd);
+  int GoneOr(int error) const;
 
   Result<void> ProbeNew(const Place& place, NameUse use);
   Result<void> ProbeMake(const Credentials& who, const FileRef& directory, std::string_view name,
@@ -142,6 +145,9 @@ class PosixStore final : public BackingStore {
   PolicyReader policies_;
   std::atomic<bool> told_of_unmarked_{false};
 };
+
+// What counts of the flags of an open.
+inline constexpr int kOpenFlags = O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME;
 
 // Of a call's arguments alone; shared by the calls and their probes.
 Result<void> CheckNodeMode(std::uint32_t mode);

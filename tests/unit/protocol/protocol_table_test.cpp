@@ -21,6 +21,18 @@ std::string FieldsOf() {
   return names.empty() ? "-" : names;
 }
 
+const char* SentAgain(Replay replay) {
+  switch (replay) {
+    case Replay::kFirstReply:
+      return "first reply";
+    case Replay::kFirstReplyOfOneLife:
+      return "first reply of one life";
+    case Replay::kRunsAgain:
+      break;
+  }
+  return "runs again";
+}
+
 std::string Tables() {
   std::ostringstream out;
   out << "| no. | request | its fields | reply's fields | changes | sent again | order |\n"
@@ -28,7 +40,7 @@ std::string Tables() {
 #define X(number, name, request, reply, effect, replay, order)                                          \
   out << "| " << number << " | " << #name << " | " << FieldsOf<request>() << " | " << FieldsOf<reply>() \
       << " | " << (Effect::effect == Effect::kChanges ? "yes" : "no") << " | "                          \
-      << (Replay::replay == Replay::kFirstReply ? "first reply" : "runs again") << " | "                \
+      << SentAgain(Replay::replay) << " | "                                                             \
       << (Order::order == Order::kOrdered ? "in order" : "any") << " |\n";
   BATON_OPERATIONS(X)
 #undef X

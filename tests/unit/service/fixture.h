@@ -224,7 +224,7 @@ class Bench {
     if (!posix) throw std::runtime_error(posix.error());
     store = store::MakeFaultyStore(std::move(*posix), faults);
     coordinator.emplace(options, Recovered(), state, events, executor, executor, clock, checks == Checks::kInvariants);
-    service.emplace(service_options, *store, *coordinator, executor, clock);
+    service.emplace(service_options, *store, *coordinator, *replies, executor, clock);
   }
   ~Bench() {
     service->Stop();
@@ -269,6 +269,8 @@ class Bench {
   std::unique_ptr<store::BackingStore> store;
   std::unique_ptr<StateStore> state_in_memory = SqliteStateStore::OpenInMemory();
   StateStore& state = *state_in_memory;
+  test::TempDir state_dir;
+  std::unique_ptr<ReplyFile> replies = ReplyFile::Open(state_dir.Path(), "boot").value();
   EventLog events{{.write = [](bool, const std::string&) {}}};
   ManualExecutor executor{bell};
   std::vector<std::shared_ptr<FakeConnection>> connections;  // all that said HELLO

@@ -71,6 +71,13 @@ class EveryStateStore : public testing::TestWithParam<Kind> {
     }
   }
 
+  // For which instances something is reserved then.
+  std::vector<Guid> Reserved(WallTime at) {
+    std::vector<Guid> guids;
+    for (const auto& [guid, until] : *store_->LoadReserved(at)) guids.push_back(guid);
+    return guids;
+  }
+
   static constexpr std::size_t kMost = 4;
   test::TempDir dir_;
   std::unique_ptr<StateStore> store_;
@@ -121,22 +128,6 @@ TEST_P(EveryStateStore, ErasesOnlyWhatWasNotUsed) {
       << "their room is free";
 }
 
-TEST_P(EveryStateStore, KeepsFencesByNodeAndForgetsThoseOfEarlierBoots) {
-  const FenceRecord first{"node-a", "boot-1", GuidNumber(1), Epoch{4}, InstanceVersion{1, 2}, std::nullopt};
-  const FenceRecord second{"node-a", "boot-1", GuidNumber(2), Epoch{5}, std::nullopt, Instant(123456789)};
-  const FenceRecord elsewhere{"node-b", "boot-9", GuidNumber(1), Epoch{3}, std::nullopt, std::nullopt};
-  for (const auto& fence : {first, second, elsewhere}) ASSERT_TRUE(store_->SaveFence(fence));
-  EXPECT_THAT(*store_->LoadFences(), ElementsAre(first, second, elsewhere));
-  FenceRecord acknowledged = first;
-  acknowledged.acknowledged = Instant(5);
-  ASSERT_TRUE(store_->SaveFence(acknowledged));
-  EXPECT_THAT(*store_->LoadFences(), ElementsAre(acknowledged, second, elsewhere));
-  FenceRecord reboot = second;
-  reboot.boot = "boot-2";
-  ASSERT_TRUE(store_->SaveFence(reboot));
-  EXPECT_THAT(*store_->LoadFences(), ElementsAre(reboot, elsewhere));
-}
-
 SessionRecord SessionNumber(std::uint64_t number, std::string node, std::string boot,
                             std::string mount_point) {
   return {{SessionId{number}, std::move(node), std::move(boot), "machine", std::move(mount_point)},
@@ -147,6 +138,33 @@ std::vector<std::uint64_t> Numbers(const std::vector<SessionRecord>& sessions) {
   std::vector<std::uint64_t> numbers;
   for (const SessionRecord& session : sessions) numbers.push_back(Raw(session.begins.session));
   return numbers;
+}
+
+// Rule T7: what comes late replaces nothing newer; what is acknowledged stays so; another boot's fences go.
+TEST_P(EveryStateStore, KeepsTheLastFenceOfEachInstanceOnANode) {
+  const auto save = [&](const FenceRecord& fence) {
+    const Commit commit{RecordNumber(1, static_cast<int>(Raw(fence.epoch)) + 1), {}, {fence}, {}};
+    return store_->SaveAll(std::span(&commit, 1), Now()).has_value();
+  };
+  FenceRecord first{"node-a", "boot-1", GuidNumber(1), Epoch{4}, InstanceVersion{1, 2}, std::nullopt};
+  const FenceRecord elsewhere{"node-b", "boot-9", GuidNumber(1), Epoch{3}, std::nullopt, std::nullopt};
+  ASSERT_TRUE(save(first) && save(elsewhere));
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(first, elsewhere));
+  first.acknowledged = Instant(5);
+  ASSERT_TRUE(store_->AcknowledgeFence(first));
+  FenceRecord late = first;
+  late.epoch = Epoch{2};
+  late.acknowledged.reset();
+  ASSERT_TRUE(save(late));
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(first, elsewhere));
+  FenceRecord next = late;
+  next.epoch = Epoch{6};
+  ASSERT_TRUE(save(next) && store_->AcknowledgeFence(first));
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(next, elsewhere)) << "the acknowledgement was of an earlier one";
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-a", "boot-2", "/a"), Now()));
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(elsewhere));
+  ASSERT_TRUE(save(next));
+  EXPECT_THAT(*store_->LoadFences(), ElementsAre(elsewhere)) << "of a boot that is over";
 }
 
 // Rule D4.

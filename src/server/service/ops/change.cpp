@@ -95,7 +95,18 @@ class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
   void Act(Coordinator::Answer& answer) {
     if (answer.error != 0) return call_.Fail(answer.error);
     call_.BeforeReply([self = shared_from_this(), by = call_.session()->id()] { self->TellOthers(by); });
+    if (const auto noted = NoteIntent(answer.epoch); !noted) return call_.Fail(noted.error().value);
     change_.act(call_, answer.epoch);
+  }
+
+  Result<void> NoteIntent(Epoch epoch) {
+    if (!change_.intent) return {};
+    auto intent = change_.intent(wish_.targets);
+    if (!intent) return tl::unexpected(intent.error());
+    if (!*intent) return {};
+    (*intent)->epoch = epoch;
+    call_.Note(**intent);
+    return {};
   }
 
   // Even if it failed: half of it may be done.
@@ -118,6 +129,13 @@ class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
 };
 
 }  // namespace
+
+Intention IntentToMake(Service& service, const FileRef& directory, const std::string& name) {
+  const auto there = service.store().Find(directory, name);
+  if (there) return std::nullopt;
+  if (there.error().value != ENOENT) return tl::unexpected(there.error());
+  return NameIntent{.directory = directory, .name = name};
+}
 
 void RunChange(Service& service, Call call, Change change) {
   std::make_shared<ChangeRun>(service, std::move(call), std::move(change))->Start();

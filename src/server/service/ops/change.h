@@ -5,9 +5,11 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "server/service/intent.h"
 #include "server/service/service.h"
 
 namespace baton::server::ops {
@@ -16,6 +18,9 @@ struct Name {
   FileKey directory;
   std::string name;
 };
+
+// None: there is nothing to do that could be done twice.
+using Intention = Result<std::optional<NameIntent>>;
 
 struct Change {
   protocol::Caller caller;
@@ -29,6 +34,8 @@ struct Change {
   // attributes.
   std::vector<Name> names;
   std::vector<FileKey> attributes_of;
+  // What is noted before `act`, if it must not run twice (rule D2).
+  std::function<Intention(const std::vector<ChangeWish::Target>&)> intent;
   // The errno that `act` would give, without doing it.
   std::function<Result<void>()> probe;
   // Does it and answers. Inside the gate, with the names kept still.
@@ -36,5 +43,8 @@ struct Change {
 };
 
 void RunChange(Service& service, Call call, Change change);
+
+// None if the name is there already.
+Intention IntentToMake(Service& service, const FileRef& directory, const std::string& name);
 
 }  // namespace baton::server::ops

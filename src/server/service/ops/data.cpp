@@ -1,7 +1,9 @@
 // READ, WRITE, ALLOCATE, SEEK, COPY_RANGE, FSYNC, FLUSH, CLOSE: through a handle, past its gates; the arbiter is not asked (rules T4, T6, O7, C3).
 #include <algorithm>
+#include <mutex>
 #include <vector>
 
+#include "server/service/intent.h"
 #include "server/service/ops/operations.h"
 #include "server/service/service.h"
 
@@ -38,6 +40,15 @@ Result<std::size_t> CopyPiece(Service& service, OpenFile& from, OpenFile& to, co
   return copied;
 }
 
+// With the file's other appends kept away, so that what is found at the noted offset after a restart is this one's.
+Result<store::AppendedAt> Append(Call& call, OpenFile& file, std::span<const std::byte> data) {
+  const std::lock_guard lock(file.shared->appends);
+  const auto attr = file.file->GetAttr();
+  if (!attr) return tl::unexpected(attr.error());
+  if (!data.empty()) call.Note(IntentToAppend(file.file->Ref(), attr->size, data));
+  return file.file->WriteAppend(data);
+}
+
 }  // namespace
 
 void Read(Service& service, Call call, const protocol::ReadRequest& wish, std::span<const std::byte>) {
@@ -64,7 +75,7 @@ void Write(Service& service, Call call, const protocol::WriteRequest& wish, std:
   }
   protocol::WriteReply reply;
   if (wish.append) {
-    const auto appended = file->file->WriteAppend(data);
+    const auto appended = Append(call, *file, data);
     if (!appended) return call.Fail(appended.error().value);
     reply = {static_cast<std::uint32_t>(appended->count), appended->offset};
   } else {

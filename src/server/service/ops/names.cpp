@@ -45,6 +45,17 @@ Targets TargetOf(Service& service, const Credentials& who, const FileRef& direct
   return std::vector<ChangeWish::Target>{{node->key, Act::kNames}};
 }
 
+NameIntent IntentToRename(const protocol::RenameRequest& wish, const std::vector<ChangeWish::Target>& targets) {
+  NameIntent intent;
+  intent.directory = wish.directory;
+  intent.name = wish.name;
+  intent.file = Identity::Of(targets[0].file);
+  intent.new_directory = wish.new_directory;
+  intent.new_name = wish.new_name;
+  if (targets.size() > 1) intent.new_file = Identity::Of(targets[1].file);
+  return intent;
+}
+
 template <class Probe, class Make>
 void MakeName(Service& service, Call call, const protocol::Caller& caller, const FileRef& directory,
               const std::string& name, Probe probe, Make make, std::vector<FileKey> attributes_of = {}) {
@@ -54,6 +65,7 @@ void MakeName(Service& service, Call call, const protocol::Caller& caller, const
   change.targets = NoTargets;
   change.names = {{change.directories[0], name}};
   change.attributes_of = std::move(attributes_of);
+  change.intent = [&service, directory, name](const auto&) { return IntentToMake(service, directory, name); };
   change.probe = std::move(probe);
   change.act = [&service, make = std::move(make)](Call& done, Epoch epoch) {
     const std::uint64_t before = service.watches().Now();
@@ -72,6 +84,9 @@ void RemoveName(Service& service, Call call, const protocol::RemoveRequest& wish
     return TargetOf(service, Service::CredentialsOf(wish.caller), wish.directory, wish.name);
   };
   change.names = {{change.directories[0], wish.name}};
+  change.intent = [wish](const auto& targets) -> Intention {
+    return NameIntent{.directory = wish.directory, .name = wish.name, .file = Identity::Of(targets.front().file)};
+  };
   change.probe = std::move(probe);
   change.act = std::move(act);
   RunChange(service, std::move(call), std::move(change));
@@ -157,6 +172,7 @@ void Rename(Service& service, Call call, const protocol::RenameRequest& wish, st
     }
     return targets;
   };
+  change.intent = [wish](const auto& targets) -> Intention { return IntentToRename(wish, targets); };
   change.probe = [&store, who, wish] {
     return store.WouldRename(who, wish.directory, wish.name, wish.new_directory, wish.new_name, wish.flags);
   };

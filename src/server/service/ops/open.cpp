@@ -170,6 +170,7 @@ Change ChangeFor(Service& service, const FileKey& directory, const protocol::Cre
   change.directories = {directory, directory};
   change.names = {{directory, wish.name}};
   change.targets = [] { return std::vector<ChangeWish::Target>{}; };
+  change.intent = [&service, wish](const auto&) { return IntentToMake(service, wish.directory, wish.name); };
   change.probe = [&service, who, wish]() -> Result<void> {
     auto would = service.store().WouldCreate(who, wish.directory, wish.name);
     if (would || would.error().value != EEXIST || (wish.flags & O_EXCL) != 0) return would;
@@ -180,9 +181,20 @@ Change ChangeFor(Service& service, const FileKey& directory, const protocol::Cre
   return change;
 }
 
+// With the name kept still: later, others may change what it stands for.
+void NoteMade(Call& call, const store::CreatedFile& made) { call.Note(MadeFile{made.node.ref}); }
+
 void AskForCreated(Service& service, Call call, const protocol::CreateRequest& wish, store::CreatedFile made) {
   const Opening opening{wish.caller, made.node.ref, static_cast<int>(wish.flags), wish.claim_wait, true};
   AskForHandle(service, std::move(call), opening, std::move(made.file));
+}
+
+// What this very request made before the server was started again, whatever its name and mode are by now.
+void OpenMade(Service& service, Call call, const protocol::CreateRequest& wish, const FileRef& made) {
+  const Credentials who = Service::CredentialsOf(wish.caller);
+  auto file = service.store().OpenAgain(who, made, static_cast<int>(wish.flags));
+  if (!file) return call.Fail(file.error().value == ENOENT ? ESTALE : file.error().value);
+  AskForCreated(service, std::move(call), wish, {{.ref = made}, std::move(*file)});
 }
 
 // With O_EXCL, by an instance, under a name of which its earlier incarnations leave files behind (rule X1). Both the look and the
@@ -201,6 +213,11 @@ void CreateLock(Service& service, Call call, const FileKey& directory, const pro
     if (!stale(*node)) return Fail(EEXIST);
     return std::vector<ChangeWish::Target>{{node->key, Act::kNames}};
   };
+  change.intent = [wish](const auto& targets) -> Intention {
+    NameIntent intent{.directory = wish.directory, .name = wish.name};
+    if (!targets.empty()) intent.file = Identity::Of(targets.front().file);
+    return intent;
+  };
   change.probe = [&service, who, wish] {
     auto would = service.store().WouldCreate(who, wish.directory, wish.name);
     if (!would && would.error().value == EEXIST) would = service.store().WouldUnlink(who, wish.directory, wish.name);
@@ -217,6 +234,7 @@ void CreateLock(Service& service, Call call, const FileKey& directory, const pro
     auto made = service.store().CreateBy(who, wish.directory, wish.name, static_cast<int>(wish.flags), wish.mode, creator,
                                          node.has_value());
     if (!made) return done.Fail(made.error().value);
+    NoteMade(done, *made);
     AskForCreated(service, std::move(done), wish, std::move(*made));
   };
   RunChange(service, std::move(call), std::move(change));
@@ -233,6 +251,9 @@ void Create(Service& service, Call call, const protocol::CreateRequest& wish, st
   auto& store = service.store();
   const auto key = store.KeyOf(wish.directory);
   if (!key) return call.Fail(key.error().value);
+  if (const auto made = MadeBy(call.session()->NotesOf(call.request()))) {
+    return OpenMade(service, std::move(call), wish, *made);
+  }
   if ((wish.flags & O_EXCL) != 0) {
     if (auto creator = CreatorFor(service, wish.caller, wish.name)) {
       return CreateLock(service, std::move(call), *key, wish, std::move(*creator));
@@ -249,7 +270,10 @@ void Create(Service& service, Call call, const protocol::CreateRequest& wish, st
     constexpr int kTries = 16;  // somebody creates and removes the name all the time
     for (int tried = 0; tried < kTries; ++tried) {
       auto made = service.store().Create(who, wish.directory, wish.name, static_cast<int>(wish.flags), wish.mode);
-      if (made) return AskForCreated(service, std::move(done), wish, std::move(*made));
+      if (made) {
+        NoteMade(done, *made);
+        return AskForCreated(service, std::move(done), wish, std::move(*made));
+      }
       if (made.error().value != EEXIST) return done.Fail(made.error().value);
       const auto node = service.store().Lookup(who, wish.directory, wish.name);
       if (node) return CreateExisting(service, std::move(done), wish, *node);

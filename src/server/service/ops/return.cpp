@@ -27,7 +27,7 @@ std::shared_ptr<OpenFile> ReturnOpen(Service& service, const Session& session, c
   const auto proof = service.proofs().Open(held.proof);
   if (!proof || proof->session != session.id() || proof->handle != held.handle) return nullptr;
   const Credentials opener{proof->uid, proof->gid, proof->groups};
-  auto store_file = service.store().OpenAgain(opener, proof->file, static_cast<int>(proof->flags));
+  auto store_file = service.store().OpenWhenUsed(opener, proof->file, static_cast<int>(proof->flags));
   if (!store_file) return nullptr;
   HandleReturns returns;
   returns.handle = held.handle;
