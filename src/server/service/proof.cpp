@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kMostGroups = 16;
 constexpr std::size_t kMostProgram = 32;
 constexpr std::size_t kMostAncestors = 16;
+constexpr std::size_t kMostPath = 96;
 constexpr std::size_t kMacSize = 16;
 using Mac = std::array<unsigned char, kMacSize>;
 
@@ -42,6 +43,7 @@ std::string ProofSeal::Seal(Proof proof) const {
   Shorten(proof.groups, kMostGroups);
   Shorten(proof.program, kMostProgram);
   Shorten(proof.ancestors, kMostAncestors);
+  if (proof.path.size() > kMostPath) proof.path = "..." + proof.path.substr(proof.path.size() - kMostPath + 3);
   std::vector<std::byte> body;
   protocol::Encoder(body).Put(proof);
   const Mac mac = MacOf(key_, body.data(), body.size());

@@ -34,7 +34,9 @@ struct Proof {
   std::int32_t pid = 0;
   std::string program;                  // its beginning
   std::vector<std::int32_t> ancestors;  // of who claims (rule I7): the nearest
-  BATON_FIELDS(session, handle, file, flags, writes, mode, guid, epoch, by_policy, uid, gid, groups, pid, program, ancestors)
+  std::string path;                     // for people: its end
+  BATON_FIELDS(session, handle, file, flags, writes, mode, guid, epoch, by_policy, uid, gid, groups, pid, program, ancestors,
+               path)
 };
 
 class ProofSeal {

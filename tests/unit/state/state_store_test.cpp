@@ -74,7 +74,8 @@ class EveryStateStore : public testing::TestWithParam<Kind> {
   // For which instances something is reserved then.
   std::vector<Guid> Reserved(WallTime at) {
     std::vector<Guid> guids;
-    for (const auto& [guid, until] : *store_->LoadReserved(at)) guids.push_back(guid);
+    const auto reserved = *store_->LoadReserved(at);
+    for (const auto& [guid, until] : reserved) guids.push_back(guid);
     return guids;
   }
 
@@ -338,7 +339,7 @@ TEST_F(StateDirectory, IsRefusedWhenItIsOfANewerServer) {
 // Schema 1 had no sessions.
 TEST_F(StateDirectory, IsBroughtUpToDate) {
   ASSERT_TRUE(Opened()->Save(RecordNumber(1)));
-  Execute("DROP TABLE uses; DROP TABLE sessions; DROP TABLE reserved; PRAGMA user_version=1");
+  Execute("DROP TABLE uses; DROP TABLE sessions; DROP TABLE reserved; ALTER TABLE server DROP COLUMN starts; PRAGMA user_version=1");
   const auto store = Opened();
   EXPECT_THAT(*store->Load(), ElementsAre(RecordNumber(1)));
   ASSERT_TRUE(store->SaveSession(SessionNumber(1, "node-a", "boot-1", "/a"), Now()));

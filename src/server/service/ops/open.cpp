@@ -50,6 +50,7 @@ Proof ProofFor(const Opening& opening, const OpenWish& wish) {
   proof.groups = opening.caller.groups;
   proof.pid = wish.who.pid;
   proof.program = wish.who.program;
+  proof.path = wish.path;
   return proof;
 }
 

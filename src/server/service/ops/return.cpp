@@ -36,6 +36,7 @@ std::shared_ptr<OpenFile> ReturnOpen(Service& service, const Session& session, c
   returns.open.reads = (proof->flags & O_ACCMODE) != O_WRONLY;
   returns.open.writes = proof->writes;
   returns.open.mode = proof->mode;
+  returns.open.path = proof->path;
   const auto file = MakeOpenFile(service, returns.open, std::move(*store_file));
   return service.coordinator().ReturnHandle(std::move(returns), file) == 0 ? file : nullptr;
 }
