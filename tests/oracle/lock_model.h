@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "locks/lock_table.h"
 #include "oracle/lock_script.h"
-#include "server/arbiter/lock_table.h"
 #include "server/arbiter/wait_graph.h"
 
 namespace baton::oracle {

@@ -24,7 +24,7 @@
 #include <string>
 #include <vector>
 
-#include "server/arbiter/lock_table.h"
+#include "locks/lock_table.h"
 #include "server/arbiter/types.h"
 #include "server/arbiter/wait_graph.h"
 

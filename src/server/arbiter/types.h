@@ -13,8 +13,8 @@
 #include "base/guid.h"
 #include "base/ids.h"
 #include "base/range.h"
+#include "locks/lock.h"
 #include "server/arbiter/claim_rules.h"
-#include "server/arbiter/lock.h"
 
 namespace baton {
 

@@ -16,7 +16,7 @@
 #include <map>
 
 #include "base/ids.h"
-#include "server/arbiter/lock_table.h"
+#include "locks/lock_table.h"
 
 namespace baton {
 

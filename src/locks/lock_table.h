@@ -17,8 +17,8 @@
 #include "base/guid.h"
 #include "base/ids.h"
 #include "base/range.h"
-#include "server/arbiter/lock.h"
-#include "server/arbiter/lock_index.h"
+#include "locks/lock.h"
+#include "locks/lock_index.h"
 
 namespace baton {
 

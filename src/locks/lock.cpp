@@ -1,4 +1,4 @@
-#include "server/arbiter/lock.h"
+#include "locks/lock.h"
 
 #include <cstring>
 

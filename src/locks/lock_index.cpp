@@ -1,4 +1,4 @@
-#include "server/arbiter/lock_index.h"
+#include "locks/lock_index.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "server/arbiter/lock_table.h"
+#include "locks/lock_table.h"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // The algebra of one file's locks, case by case. That the cases are the kernel's is tests/oracle's business.
 // L1, L3, T9.
-#include "server/arbiter/lock_table.h"
+#include "locks/lock_table.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

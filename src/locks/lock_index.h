@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "server/arbiter/lock.h"
+#include "locks/lock.h"
 
 namespace baton {
 
