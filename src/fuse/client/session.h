@@ -1,6 +1,8 @@
 // Session: the mount's side of a session with batond (rules S1, S4, S5, T10, O6): typed asynchronous calls,
 // exactly once over any number of broken connections; notices; the session's loss and the next one. It does
-// not know what the operations mean, nor who calls (identity), nor the kernel.
+// not know what the operations mean, nor who calls (identity), nor the kernel. Of opens and locks it knows what batond
+// granted, so that it can assert it to one that was started again (rules D2, D4; holdings.h): before it does
+// anything else, what was outstanding goes out after that, and meanwhile it is as if there were no link.
 //
 // Threads: Call, Abandon, Cancel, AcknowledgeFence, InstanceGone, State, Generation from any thread, also
 // from inside a completion; none of them blocks on the network. Start, End and the destructor from the thread
@@ -25,6 +27,7 @@
 #include "base/clock.h"
 #include "base/guid.h"
 #include "fuse/client/call.h"
+#include "fuse/client/holdings.h"
 #include "fuse/client/slot_table.h"
 #include "fuse/net/transport.h"
 #include "protocol/codec.h"
@@ -41,10 +44,14 @@ class SessionListener {
   // (T7).
   virtual void OnFences(const std::vector<protocol::Fence>& fences) = 0;
   virtual void OnFenced(const protocol::FencedNotice& notice) = 0;
+  // Also for what a batond that was started again did not take back.
   virtual void OnRevoked(const protocol::RevokedNotice& notice) = 0;
   virtual void OnChanged(const protocol::ChangedNotice& notice) = 0;
   // After a break, before any reply: notices may have been lost with the old connection.
   virtual void OnResumed() = 0;
+  // Before OnResumed: the server's machine went down meanwhile. What was acknowledged and not synced may be lost (rule
+  // D3).
+  virtual void OnServerRebooted() = 0;
   // batond no longer knows the session: every handle and lock of it is gone. Generation() is the next one's
   // already. Afterwards every outstanding call completes with ESTALE; then a new session is sought.
   virtual void OnSessionLost() = 0;
@@ -155,7 +162,7 @@ class Session final : private Transport::Handler {
   Report Describe() const;
 
  private:
-  enum class Phase : std::uint8_t { kNoLink, kHello, kResuming, kLive };
+  enum class Phase : std::uint8_t { kNoLink, kHello, kAsserting, kResuming, kLive };
   // A completion that waits for the transport's thread.
   struct Deferred {
     RawCompletion done;
@@ -181,6 +188,8 @@ class Session final : private Transport::Handler {
   void OnHello(const protocol::FrameHeader& header, std::span<const std::byte> body);
   void Welcome(const protocol::HelloReply& reply);
   void HelloRefused(int error);
+  void LoseByAnswer();
+  void Resume(std::uint64_t server_boot);
   void GoLive(bool resumed);
   void ResendOutstanding();
   void OnReply(const protocol::FrameHeader& header, std::span<const std::byte> body,
@@ -189,6 +198,14 @@ class Session final : private Transport::Handler {
                 std::span<const std::byte> data, CallState was);
   void OnNotice(const protocol::FrameHeader& header, std::span<const std::byte> body);
   void Lose();
+
+  // session_assert.cpp
+  void BeginAssertion(std::uint64_t server_boot);
+  void AssertNext();
+  void OnAsserted(const protocol::FrameHeader& header, std::span<const std::byte> body);
+  // What the answer changes in the holdings. False: it is no answer of this operation.
+  bool NoteHeld(const PendingCall& call, const RawAnswer& answer);
+  void NoteLock(const PendingCall& call, const protocol::LockRequest& lock);
   void Violation(std::string_view what);
   LinkId Link() const;
 
@@ -236,9 +253,20 @@ class Session final : private Transport::Handler {
   bool refused_in_round_ = false;
   Report report_;  // of the last session
 
+  struct Asserting {
+    Holdings::Assertion where;
+    std::size_t refused = 0;
+    bool is_last_sent = false;
+    Instant begun{};
+    std::uint64_t server_boot = 0;
+  };
+
   // Of the transport's thread.
   std::string peer_;
   SessionId session_{};
+  std::uint64_t server_boot_ = 0;
+  Holdings holdings_;
+  Asserting asserting_;
   protocol::SessionSecret secret_;
   Duration lease_{};
   std::vector<Deferred> running_;  // keeps its room between runs

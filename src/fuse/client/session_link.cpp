@@ -133,8 +133,12 @@ void Session::OnFrame(const FrameHeader& header, std::span<const std::byte> body
   if (header.kind != FrameKind::kReply) return Violation("a request");
   const bool hello =
       header.operation == static_cast<std::uint16_t>(Operation::kHello) && header.slot == kNoSlot;
-  if (hello != (phase == Phase::kHello)) return Violation("a reply out of turn");
+  const bool asserted =
+      header.operation == static_cast<std::uint16_t>(Operation::kAssert) && header.slot == kNoSlot;
+  if (hello != (phase == Phase::kHello) || asserted != (phase == Phase::kAsserting))
+    return Violation("a reply out of turn");
   if (hello) return OnHello(header, body);
+  if (asserted) return OnAsserted(header, body);
   if (header.slot != kNoSlot) return OnReply(header, body, data);
   if (header.operation != static_cast<std::uint16_t>(Operation::kCancel)) Violation("a reply without a slot");
 }
@@ -158,12 +162,7 @@ LinkId Session::Link() const {
 // ------------------------------------------------------------------------------------------------------------
 
 void Session::OnHello(const FrameHeader& header, std::span<const std::byte> body) {
-  if (header.error == ESTALE && session_ != SessionId{}) {
-    Lose();
-    transport_.Establish(Link(), lease_);
-    transport_.Drop(Link(), "the session has ended");
-    return;
-  }
+  if (header.error == ESTALE && session_ != SessionId{}) return LoseByAnswer();
   if (header.error != 0) return HelloRefused(header.error);
   const auto reply = protocol::Decode<protocol::HelloReply>(body);
   if (!reply || reply->slots == 0 || reply->session == SessionId{} ||
@@ -172,6 +171,12 @@ void Session::OnHello(const FrameHeader& header, std::span<const std::byte> body
   }
   if (reply->version != protocol::kProtocolVersion) return HelloRefused(EPROTO);
   Welcome(*reply);
+}
+
+void Session::LoseByAnswer() {
+  Lose();
+  transport_.Establish(Link(), lease_);  // the next session comes from there
+  transport_.Drop(Link(), "the session has ended");
 }
 
 void Session::HelloRefused(int error) {
@@ -200,7 +205,7 @@ void Session::Welcome(const protocol::HelloReply& reply) {
     refusal_.reset();
     unreachable_.clear();
     report_ = {.server = peer_, .session = session_, .lease = lease_};
-    phase_ = Phase::kResuming;
+    phase_ = resumes && reply.must_assert ? Phase::kAsserting : Phase::kResuming;
     if (!resumes) slots_.Open(std::min(reply.slots, protocol::kMaxSlots));
   }
   transport_.Establish(Link(), lease_);
@@ -208,10 +213,19 @@ void Session::Welcome(const protocol::HelloReply& reply) {
     log::Info("session {} with batond at {}", Raw(session_), peer_);
     listener_.OnNewSession(reply, CurrentGeneration());
   }
+  holdings_.Fenced(reply.fences);
   listener_.OnFences(reply.fences);
-  if (resumes) listener_.OnResumed();
+  if (resumes && reply.must_assert) return BeginAssertion(reply.server_boot);
+  if (resumes) return Resume(reply.server_boot);
+  server_boot_ = reply.server_boot;
+  GoLive(false);
+}
+
+void Session::Resume(std::uint64_t server_boot) {
+  if (std::exchange(server_boot_, server_boot) != server_boot) listener_.OnServerRebooted();
+  listener_.OnResumed();
   ResendOutstanding();
-  GoLive(resumes);
+  GoLive(true);
 }
 
 void Session::GoLive(bool resumed) {
@@ -296,6 +310,7 @@ void Session::Lose() {
   }
   session_ = SessionId{};
   secret_ = {};
+  holdings_.Clear();
   listener_.OnSessionLost();
   FailAll(ESTALE);
 }
@@ -342,7 +357,8 @@ void Session::Complete(PendingCall& call, const FrameHeader& header, std::span<c
                    .data = data,
                    .generation = CurrentGeneration()};
   RawCompletion& completion = abandoned ? call.late : call.done;
-  if (completion && !completion(answer)) {
+  const bool is_answer = settled || NoteHeld(call, answer);
+  if (!is_answer || (completion && !completion(answer))) {
     if (!std::exchange(call.refused, true)) {
       {
         const std::scoped_lock lock(mutex_);
@@ -351,7 +367,7 @@ void Session::Complete(PendingCall& call, const FrameHeader& header, std::span<c
       return Violation("a malformed reply");
     }
     answer.error = EIO;  // the same again after a resume: it will not get better
-    completion(answer);
+    if (completion) completion(answer);
   }
   call.done.Reset();
   call.late.Reset();
@@ -369,12 +385,16 @@ void Session::Complete(PendingCall& call, const FrameHeader& header, std::span<c
 void Session::OnNotice(const FrameHeader& header, std::span<const std::byte> body) {
   switch (static_cast<Operation>(header.operation)) {
     case Operation::kFenced:
-      if (const auto notice = protocol::Decode<protocol::FencedNotice>(body))
+      if (const auto notice = protocol::Decode<protocol::FencedNotice>(body)) {
+        holdings_.Fenced(std::span(&notice->fence, 1));
         return listener_.OnFenced(*notice);
+      }
       break;
     case Operation::kRevoked:
-      if (const auto notice = protocol::Decode<protocol::RevokedNotice>(body))
+      if (const auto notice = protocol::Decode<protocol::RevokedNotice>(body)) {
+        holdings_.Revoked(notice->handles);
         return listener_.OnRevoked(*notice);
+      }
       break;
     case Operation::kChanged:
       if (const auto notice = protocol::Decode<protocol::ChangedNotice>(body))

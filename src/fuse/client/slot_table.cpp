@@ -19,6 +19,7 @@ void SlotTable::GiveBack(PendingCall& call) {
   call.token = kNoToken;
   call.refused = false;
   call.only_waits = false;
+  call.doubt.reset();
   idle_.push_back(&call);
 }
 
@@ -35,6 +36,7 @@ void SlotTable::Occupy(PendingCall& call) {
   free_.pop_back();
   Slot& slot = slots_[call.slot];
   slot.call = &call;
+  locks_ += call.operation == Operation::kLock;
   call.sequence = ++slot.sequence;
   call.order = ++orders_;
   call.state = CallState::kSent;
@@ -43,6 +45,7 @@ void SlotTable::Occupy(PendingCall& call) {
 void SlotTable::Vacate(PendingCall& call) {
   BATON_CHECK(slots_[call.slot].call == &call);
   slots_[call.slot].call = nullptr;
+  locks_ -= call.operation == Operation::kLock;
   free_.push_back(call.slot);
 }
 
@@ -53,6 +56,15 @@ std::vector<PendingCall*> SlotTable::Outstanding() const {
   }
   std::ranges::sort(outstanding, {}, &PendingCall::order);
   return outstanding;
+}
+
+std::vector<PendingCall*> SlotTable::OutstandingLocks() const {
+  std::vector<PendingCall*> locks;
+  for (const Slot& slot : slots_) {
+    if (locks.size() == locks_) break;
+    if (slot.call != nullptr && slot.call->operation == Operation::kLock) locks.push_back(slot.call);
+  }
+  return locks;
 }
 
 PendingCall* SlotTable::Find(CallToken token) const {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "fuse/client/call.h"
@@ -35,6 +36,8 @@ struct PendingCall {
   std::uint32_t sequence = 0;
   bool refused = false;     // its reply did not decode once
   bool only_waits = false;  // for a session: nothing is sent, it never gets a slot
+  // Of a LOCK: what another request, that was outstanding together with it, did in its range (holdings.h).
+  std::optional<protocol::LockRequest> doubt;
   // The caller's thread is still reading body and data. The record is not given back before this is false.
   std::atomic<bool> sending{false};
 };
@@ -62,6 +65,8 @@ class SlotTable {
 
   // Everything on a slot, in the order of its first sending.
   std::vector<PendingCall*> Outstanding() const;
+  // The LOCKs on a slot, in no order.
+  std::vector<PendingCall*> OutstandingLocks() const;
   // The call on a slot with this token, or nothing.
   PendingCall* Find(CallToken token) const;
 
@@ -76,6 +81,7 @@ class SlotTable {
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_;  // the last one is taken next: the server's slot is warm
   std::uint64_t orders_ = 0;
+  std::size_t locks_ = 0;  // on slots
 };
 
 }  // namespace baton::client

@@ -24,6 +24,7 @@ class QuietListener final : public SessionListener {
   void OnRevoked(const protocol::RevokedNotice&) override {}
   void OnChanged(const protocol::ChangedNotice&) override {}
   void OnResumed() override {}
+  void OnServerRebooted() override {}
   void OnSessionLost() override { ++losses; }
   std::atomic<int> sessions{0};
   std::atomic<int> losses{0};
