@@ -122,6 +122,7 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
   auto server = std::make_unique<Server>(net, **pool, service);
   // However it ends: first whatever brings work, then the threads that do it, then what they work on.
   const Finally in_order([&] {
+    (*store)->KeepForRestart();
     server.reset();
     service.Stop();
     coordinator.Stop();

@@ -70,6 +70,11 @@ bool Arbiter::IsAbsent(SessionId id) const {
   return session != nullptr && session->state == SessionState::kAbsent;
 }
 
+bool Arbiter::IsAnybodyAbsent() const {
+  return std::any_of(sessions_.begin(), sessions_.end(),
+                     [](const auto& entry) { return entry.second.state == SessionState::kAbsent; });
+}
+
 void Arbiter::On(const SessionReturns& event) {
   Session* session = FindSession(event.session);
   if (session == nullptr || session->state != SessionState::kAbsent) return;

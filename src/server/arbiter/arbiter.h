@@ -44,6 +44,8 @@ class Arbiter {
   bool WouldOutlive(const Requester& who, Epoch creator) const;
   // The session is on its way out, or gone: it is not to be resumed.
   bool IsEnding(SessionId id) const { return FindSession(id) == nullptr; }
+  // Somebody may still come back from before the server's restart.
+  bool IsAnybodyAbsent() const;
   // It is to say what it held before anything else (rule D4).
   bool IsAbsent(SessionId id) const;
   // Somebody has not come back, who may have a lock in the way of this handle's.

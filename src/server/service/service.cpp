@@ -70,7 +70,9 @@ Service::Service(const ServiceOptions& options, store::BackingStore& store, Coor
       timers_(timers),
       clock_(clock),
       proofs_(options.key) {
+  store_.AwaitReturns();
   Restore();
+  AwaitReturns();
   watched_at_ = clock_.Now();
   store_.WhenGone([this](const FileKey& file, bool was_open) { watches_.Gone(file, was_open); });
   WatchLeases();
@@ -98,6 +100,7 @@ void Service::Stop() {
   ending_ = true;
   timers_.Cancel(watch_);
   timers_.Cancel(forget_);
+  timers_.Cancel(returns_);
 }
 
 void Service::OnHeard(const std::shared_ptr<Connection>& connection) {
@@ -303,6 +306,14 @@ void Service::WatchLeases() {
   }
   const std::lock_guard lock(watch_mutex_);
   if (!ending_) watch_ = timers_.At(now + step, [this] { WatchLeases(); });
+}
+
+// Not as soon as everybody is back: answers that had got lost bring handles back even then (D2).
+void Service::AwaitReturns() {
+  const bool is_over = coordinator_.WithArbiter([](const Arbiter& arbiter) { return !arbiter.IsAnybodyAbsent(); });
+  if (is_over) return store_.DropUnclaimed();
+  const std::lock_guard lock(watch_mutex_);
+  if (!ending_) returns_ = timers_.At(clock_.Now() + options_.lease, [this] { AwaitReturns(); });
 }
 
 // Hourly, from the start on (rule T12).

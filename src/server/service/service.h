@@ -91,6 +91,7 @@ class Service final : public FrameHandler {
   void Dispatch(Call call, std::span<const std::byte> body, std::span<const std::byte> data);
   void WatchLeases();
   void ForgetRecords();
+  void AwaitReturns();
 
   const ServiceOptions options_;
   store::BackingStore& store_;
@@ -105,6 +106,7 @@ class Service final : public FrameHandler {
   std::mutex watch_mutex_;
   TimerId watch_{};
   TimerId forget_{};
+  TimerId returns_{};
   bool ending_ = false;
 };
 

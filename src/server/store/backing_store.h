@@ -177,6 +177,15 @@ class BackingStore {
   // The same for thousands at once: where the store can, each is opened when it is first used, and its errors come then.
   virtual Result<std::shared_ptr<StoreFile>> OpenWhenUsed(const Credentials& who, const FileRef& file, int flags) = 0;
 
+  // Files that are open and have no name (rule D2): they keep a hidden link, by which a server that was killed finds them
+  // again, until their last StoreFile goes. After a restart they wait to be opened again; between these two calls whatever
+  // loses its last name waits, too, since it may be open for a session that has not come back yet.
+  virtual void AwaitReturns() = 0;
+  // Nobody comes back any more: what nobody has opened again goes. May take long.
+  virtual void DropUnclaimed() = 0;
+  // The server ends, and others may take up what it had open: the files that are closed from now on keep their links.
+  virtual void KeepForRestart() = 0;
+
   // `then` hears of files that have no name and are not open any more, and whether they were open until now; as far as the
   // store notices, which it does not where it may not open files by handle. On any thread; it must not ask the store
   // anything. To be set only while the store is not in use.

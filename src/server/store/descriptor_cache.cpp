@@ -28,14 +28,15 @@ FileHandle HandleOf(const OpenInode& inode) {
 
 }  // namespace
 
-Descriptor::Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, UniqueFd fd)
+Descriptor::Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, UniqueFd fd,
+                       bool tell_end)
     : cache_(cache), fd_(fd.Release()) {
-  cache_.Add(*this, key, handle);
+  cache_.Add(*this, key, handle, tell_end);
 }
 
-Descriptor::Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, int flags)
+Descriptor::Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, int flags, bool tell_end)
     : cache_(cache), state_(kClosed), fd_(-1), flags_(flags & kKeptFlags) {
-  cache_.Add(*this, key, handle);
+  cache_.Add(*this, key, handle, tell_end);
 }
 
 Descriptor::~Descriptor() {
@@ -76,7 +77,7 @@ void Descriptor::NoteSyncError(int error) {
   cache_.Hear(*this, error);
 }
 
-void DescriptorCache::Add(Descriptor& file, const FileKey& key, const FileHandle& handle) {
+void DescriptorCache::Add(Descriptor& file, const FileKey& key, const FileHandle& handle, bool tell_end) {
   {
     const std::lock_guard lock(mutex_);
     const auto [at, is_new] = inodes_.try_emplace(key);
@@ -87,6 +88,7 @@ void DescriptorCache::Add(Descriptor& file, const FileKey& key, const FileHandle
       inode.handle_type = raw->handle_type;
     }
     ++inode.files;
+    inode.tell_end |= tell_end;
     file.inode_ = &*at;
     file.heard_.store(inode.errors.load());
     file.told_ = inode.told;
@@ -96,21 +98,50 @@ void DescriptorCache::Add(Descriptor& file, const FileKey& key, const FileHandle
 }
 
 void DescriptorCache::Remove(Descriptor& file) {
-  UniqueFd closed;
+  UniqueFd closed;  // these two: behind the locks and `ended_`, since what goes with them may take long
   std::shared_ptr<const void> anchor;
-  const std::lock_guard lock(mutex_);
-  OpenInode& inode = file.inode_->second;
-  if (file.IsOpen() && inode.files > 1) {
-    closed = Close(file);
-  } else if (file.IsOpen()) {
-    TakeOut(file);
-    closed.Reset(file.fd_);
+  FileKey ended;
+  {
+    const std::lock_guard lock(mutex_);
+    OpenInode& inode = file.inode_->second;
+    if (file.IsOpen() && inode.files > 1) {
+      closed = Close(file);
+    } else if (file.IsOpen()) {
+      TakeOut(file);
+      closed.Reset(file.fd_);
+    }
+    if (--inode.files > 0) return;
+    anchor = std::move(inode.anchor_owner);
+    if (anchor) --anchors_;
+    if (inode.tell_end) ended = file.inode_->first;
+    inodes_.erase(FileKey(file.inode_->first));
   }
-  if (--inode.files > 0) return;
-  anchor = std::move(inode.anchor_owner);
-  if (anchor) --anchors_;
-  if (inode.nameless && gone_) gone_(file.inode_->first, true);
-  inodes_.erase(file.inode_->first);
+  if (ended_ && ended != FileKey{}) ended_(ended);
+}
+
+bool DescriptorCache::MayHave(std::uint64_t handle_hash) const {
+  const std::lock_guard lock(mutex_);
+  const std::size_t bucket = inodes_.bucket(FileKey{0, handle_hash});
+  return std::any_of(inodes_.begin(bucket), inodes_.end(bucket),
+                     [&](const auto& inode) { return inode.first.handle_hash == handle_hash; });
+}
+
+bool DescriptorCache::Has(const FileKey& key) const {
+  const std::lock_guard lock(mutex_);
+  return inodes_.contains(key);
+}
+
+bool DescriptorCache::IsEmpty() const {
+  const std::lock_guard lock(mutex_);
+  return inodes_.empty();
+}
+
+bool DescriptorCache::TellEndOf(const FileKey& key) {
+  const std::lock_guard lock(mutex_);
+  const auto at = inodes_.find(key);
+  if (at == inodes_.end()) return false;
+  at->second.tell_end = true;
+  return true;
 }
 
 void DescriptorCache::PutIn(Descriptor& file) {
@@ -124,21 +155,19 @@ void DescriptorCache::TakeOut(Descriptor& file) {
   open.erase(open.iterator_to(file));
 }
 
-void DescriptorCache::Anchor(const FileKey& key, std::shared_ptr<const void> owner, int fd) {
+bool DescriptorCache::Anchor(const FileKey& key, std::shared_ptr<const void> owner, int fd) {
   {
     const std::lock_guard lock(mutex_);
     const auto at = inodes_.find(key);
-    if (at == inodes_.end()) {
-      if (gone_) gone_(key, false);
-      return;
-    }
-    at->second.nameless = true;
-    if (at->second.anchor_owner) return;
+    if (at == inodes_.end()) return false;
+    at->second.tell_end = true;
+    if (at->second.anchor_owner) return true;
     at->second.anchor = fd;
     at->second.anchor_owner = std::move(owner);
     ++anchors_;
   }
   Shrink(most_, kSyncs);
+  return true;
 }
 
 Result<DescriptorCache::Found> DescriptorCache::Find(const FileKey& key) {

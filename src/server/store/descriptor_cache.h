@@ -3,9 +3,9 @@
 // with the same access mode, when it is next used. Access was checked at the open and is not checked again.
 //
 // What is not closed (decision 8): a descriptor in use; the last one of an inode that was written, before its
-// data is on stable storage. The last one of an inode that has no name, or that has unsynced data when its
-// program closes it, becomes the inode's *anchor*, by which its other files are opened again. The kernel tells
-// each descriptor once of a write error; one that was closed hears of it from those that were told.
+// data is on stable storage. The last one of an inode that has no link, not even a hidden one, or that has unsynced
+// data when its program closes it, becomes the inode's *anchor*, by which its other files are opened again. The kernel
+// tells each descriptor once of a write error; one that was closed hears of it from those that were told.
 //
 // Any thread. The mutex is for opens, closes, and who finds a descriptor closed; to use an open one takes two
 // atomic operations on a word of its own.
@@ -42,10 +42,10 @@ class Descriptor {
   using Inode = std::pair<const FileKey, OpenInode>;
   using Hook = boost::intrusive::list_member_hook<>;
 
-  // `key` and `handle` are those of the inode that `fd` has open.
-  Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, UniqueFd fd);
+  // `key` and `handle` are those of the inode that `fd` has open. `tell_end`: as for DescriptorCache::TellEndOf.
+  Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, UniqueFd fd, bool tell_end = false);
   // Closed yet, to be opened with these flags when it is first used. Requires ClosesFiles().
-  Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, int flags);
+  Descriptor(DescriptorCache& cache, const FileKey& key, const FileHandle& handle, int flags, bool tell_end = false);
   ~Descriptor();
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
@@ -123,7 +123,7 @@ struct OpenInode {
   std::atomic<bool> is_unsynced{false};  // written since it was last synced
   std::uint32_t files = 0;
   std::uint32_t told = 0;  // errors that the kernel told descriptors of it, the same one perhaps several times
-  bool nameless = false;
+  bool tell_end = false;
   int anchor = -1;
   std::shared_ptr<const void> anchor_owner;
   Open open;
@@ -134,16 +134,23 @@ class DescriptorCache {
   // Opens a file by `anchor`, or if that is -1 by handle, with the server's own rights; sets errno.
   using Reopen = std::function<UniqueFd(const FileHandle& handle, int anchor, int flags)>;
 
-  // An inode has no name and no file any more. Called with the mutex held: no file of it is added meanwhile.
-  using Gone = std::function<void(const FileKey& key, bool was_open)>;
+  // The last file of an inode was closed of which that was to be told. On the thread that closed it, without any lock of
+  // the cache: it may be open again by now.
+  using Ended = std::function<void(const FileKey& key)>;
 
   // Without `reopen` nothing is ever closed.
-  DescriptorCache(std::size_t most, Reopen reopen, Gone gone = nullptr)
-      : most_(most), reopen_(std::move(reopen)), gone_(std::move(gone)) {}
+  DescriptorCache(std::size_t most, Reopen reopen, Ended ended = nullptr)
+      : most_(most), reopen_(std::move(reopen)), ended_(std::move(ended)) {}
 
   bool ClosesFiles() const { return reopen_ != nullptr; }
-  // The inode's last name is gone: if it is open, `fd` of `owner` keeps it from now on.
-  void Anchor(const FileKey& key, std::shared_ptr<const void> owner, int fd);
+  // Whether an inode whose file handle has this hash (FileKey) is open.
+  bool MayHave(std::uint64_t handle_hash) const;
+  bool Has(const FileKey& key) const;
+  bool IsEmpty() const;
+  // Its last close is to be told. False: it is not open.
+  bool TellEndOf(const FileKey& key);
+  // The inode has no link any more: `fd` of `owner` keeps it from now on. False: it is not open.
+  bool Anchor(const FileKey& key, std::shared_ptr<const void> owner, int fd);
 
   struct Found {
     std::shared_ptr<const void> owner;
@@ -167,7 +174,7 @@ class DescriptorCache {
     Descriptor* unsynced = nullptr;  // to be closed once it is synced
   };
 
-  void Add(Descriptor& file, const FileKey& key, const FileHandle& handle);
+  void Add(Descriptor& file, const FileKey& key, const FileHandle& handle, bool tell_end);
   void Remove(Descriptor& file);
   int EnterClosed(Descriptor& file);
   int Hear(Descriptor& file, int error);
@@ -189,10 +196,15 @@ class DescriptorCache {
 
   const std::size_t most_;
   const Reopen reopen_;
-  const Gone gone_;
+  const Ended ended_;
+
+  // By the handle's hash alone, so that MayHave can ask without the inode number.
+  struct ByHandle {
+    std::size_t operator()(const FileKey& key) const noexcept { return static_cast<std::size_t>(key.handle_hash); }
+  };
 
   mutable std::mutex mutex_;
-  std::unordered_map<FileKey, OpenInode> inodes_;
+  std::unordered_map<FileKey, OpenInode, ByHandle> inodes_;
   Clock clock_;  // the hand is at its front
   std::size_t anchors_ = 0;
   std::chrono::steady_clock::time_point last_complaint_{};

@@ -36,8 +36,11 @@ PathFd Own(UniqueFd fd, const FileKey& key, bool is_directory) {
   return {std::move(owner), raw, key, is_directory};
 }
 
-bool IsShortage(int error) {
-  return IsOutOfDescriptors(error) || error == ENOMEM;
+// Of one from the export on.
+bool IsHiddenPath(std::string_view path) {
+  constexpr std::string_view kDirectory = HiddenLinks::kDirectory;
+  return path.substr(1, kDirectory.size()) == kDirectory &&
+         (path.size() == kDirectory.size() + 1 || path[kDirectory.size() + 1] == '/');
 }
 
 std::string PathOfFd(int proc_fd, int fd) {
@@ -59,8 +62,8 @@ Export::Export(UniqueFd root_fd, UniqueFd proc_fd, int mount, const Node& root, 
       options_(options),
       privileged_(::geteuid() == 0),
       names_(root.key, options.remembered_names),
-      open_files_(options.open_descriptors, Reopener(),
-                  [this](const FileKey& file, bool was_open) { Gone(file, was_open); }) {
+      hidden_(root_fd_.Get(), proc_fd_.Get()),
+      open_files_(options.open_descriptors, Reopener(), [this](const FileKey& file) { LastClosed(file); }) {
   own_.uid = ::geteuid();
   own_.gid = ::getegid();
   const int count = ::getgroups(0, nullptr);
@@ -94,6 +97,7 @@ tl::expected<std::unique_ptr<Export>, std::string> Export::Open(const std::strin
   std::unique_ptr<Export> opened(
       new Export(std::move(root_fd), std::move(proc_fd), at->mount, root, key, options));
   if (const std::string why = opened->ProbeHandles(); !why.empty()) return refuse(why);
+  if (const auto loaded = opened->hidden_.Load(); !loaded) return refuse(loaded.error());
   return opened;
 }
 
@@ -169,9 +173,11 @@ Result<PathFd> Export::Resolve(const FileRef& ref) {
   if (found.fd < 0) {
     auto fresh = privileged_ ? OpenByHandle(*opened) : OpenByName(*opened);
     if (!fresh) fresh = FindOpenFile(opened->key);
+    if (!fresh && !privileged_) fresh = OpenHidden(opened->key);
     if (!fresh) return fresh;
     found = std::move(*fresh);
   }
+  if (found.is_directory && hidden_.IsDirectory(found.key)) return Fail(ESTALE);
   if (!found.is_directory || !must_verify) return found;
   if (!IsBeneath(found.fd)) {
     ForgetDirectory(found.key);
@@ -192,7 +198,7 @@ Result<PathFd> Export::OpenByHandle(const OpenedRef& ref) {
   ActAsPrivileged();
   FileHandle handle = ref.handle;
   UniqueFd fd = WithRoom([&] { return UniqueFd(::open_by_handle_at(RootFd(), handle.Raw(), kPathFlags)); });
-  if (!fd) return Fail(IsShortage(errno) ? errno : ESTALE);
+  if (!fd) return Fail(IsOutOfMeans(errno) ? errno : ESTALE);
   return Own(std::move(fd), ref.key, ref.is_directory);
 }
 
@@ -238,26 +244,6 @@ Result<PathFd> Export::OpenChild(const PathFd& directory, const std::string& nam
   return Own(std::move(fd), FileKey{}, false);
 }
 
-Result<PathFd> Export::Hold(const PathFd& directory, const std::string& name) {
-  if (!open_files_.ClosesFiles()) return PathFd();
-  auto held = OpenChild(directory, name);
-  if (!held && !IsShortage(held.error().value)) return PathFd();
-  return held;
-}
-
-void Export::NameGone(const PathFd& held) {
-  if (held.fd < 0) return;
-  const auto node = Identify(held.fd);
-  if (!node || node->attr.nlink != 0) return;
-  if (S_ISREG(node->attr.mode)) return open_files_.Anchor(node->key, held.owner, held.fd);
-  Gone(node->key, false);
-}
-
-void Export::Gone(const FileKey& key, bool was_open) {
-  names_.Forget(key);
-  if (gone_) gone_(key, was_open);
-}
-
 Result<PathFd> Export::OpenParent(const PathFd& directory) {
   if (directory.key == root_.key) return PathFd{nullptr, RootFd(), root_.key, true};
   UniqueFd fd = OpenAt2(directory.fd, "..", kPathFlags | O_DIRECTORY, kStayOnMount);
@@ -295,6 +281,7 @@ Result<PathFd> Export::OpenDirectoryOf(const PathFd& file) {
   const std::size_t start = std::min(root.size() + 1, slash);
   auto directory = OpenPath({}, slash == root.size() ? "" : path.substr(start, slash - start));
   if (!directory) return directory;
+  if (hidden_.IsDirectory(directory->key)) return Fail(ENOENT);
   // Where a directory was that is removed by now, with the file, there may be anything.
   const auto status = StatusOf(directory->fd);
   if (!status || !S_ISDIR(status->stx_mode)) return Fail(ENOENT);
@@ -303,20 +290,30 @@ Result<PathFd> Export::OpenDirectoryOf(const PathFd& file) {
 }
 
 Result<FileKey> Export::KeyOfFd(int fd) const {
-  const auto node = Identify(fd);
-  if (!node) return tl::unexpected(node.error());
-  return node->key;
+  const auto status = StatusOf(fd);
+  if (!status) return tl::unexpected(status.error());
+  const auto at = GetHandle(fd);
+  if (!at) return tl::unexpected(at.error());
+  if (at->mount != mount_) return Fail(EXDEV);
+  return RefCodec::KeyOf(at->handle, status->stx_ino);
 }
 
-Result<Node> Export::Identify(int fd) const {
+Result<Node> Export::Identify(int fd) {
   const auto status = StatusOf(fd);
   if (!status) return tl::unexpected(status.error());
   const auto at = GetHandle(fd);
   if (!at) return tl::unexpected(at.error());
   if (at->mount != mount_) return Fail(EXDEV);
   Node node;
+  node.key = RefCodec::KeyOf(at->handle, status->stx_ino);
   node.attr = ToAttr(*status);
-  node.key = RefCodec::KeyOf(at->handle, node.attr.ino);
+  if (hidden_.Has(node.key)) {
+    const auto attr = AttrOf(fd, node.key);
+    if (!attr) return tl::unexpected(attr.error());
+    node.attr = *attr;
+  } else if (node.key == root_.key) {
+    node.attr.nlink = VisibleLinks(node.attr.nlink, node.key);
+  }
   node.ref = codec_.Make(at->handle, node.attr.ino, S_ISDIR(node.attr.mode));
   return node;
 }
@@ -330,8 +327,11 @@ bool Export::IsBeneath(int directory_fd) const {
   const std::string path = PathOfFd(ProcFd(), directory_fd);
   const std::string root = PathOfFd(ProcFd(), RootFd());
   if (path.empty() || root.empty()) return IsBeneathByWalk(directory_fd);
-  if (root == "/" || path == root) return true;
-  return path.size() > root.size() && path.compare(0, root.size(), root) == 0 && path[root.size()] == '/';
+  if (path == root) return true;
+  const std::size_t prefix = root == "/" ? 0 : root.size();
+  if (path.size() <= prefix || path.compare(0, prefix, root, 0, prefix) != 0 || path[prefix] != '/')
+    return false;
+  return !IsHiddenPath(path.substr(prefix));
 }
 
 // For paths that are too long or not visible to the server.
@@ -341,7 +341,7 @@ bool Export::IsBeneathByWalk(int directory_fd) const {
   FileKey last;
   while (at) {
     const auto key = KeyOfFd(at.Get());
-    if (!key || *key == last) return false;
+    if (!key || *key == last || hidden_.IsDirectory(*key)) return false;
     if (*key == root_.key) return true;
     last = *key;
     at = OpenAt2(at.Get(), "..", kPathFlags | O_DIRECTORY, kStayOnMount);
@@ -388,12 +388,24 @@ Result<PathFd> Export::FindOpenFile(const FileKey& key) {
   return PathFd{std::move(found->owner), found->fd, key, false};
 }
 
-std::string Export::PathOf(int fd) const {
+std::string Export::PathOf(int fd) {
   const std::string root = PathOfFd(proc_fd_.Get(), root_fd_.Get());
   const std::string path = PathOfFd(proc_fd_.Get(), fd);
   const std::size_t prefix = root == "/" ? 0 : root.size();
   if (root.empty() || path.compare(0, prefix, root, 0, prefix) != 0) return "?";
-  return path.size() == prefix ? "/" : path.substr(prefix);
+  if (path.size() == prefix) return "/";
+  return IsHiddenPath(path.substr(prefix)) ? LastPathOf(fd) : path.substr(prefix);
+}
+
+// As the kernel says it of what has no name any more.
+std::string Export::LastPathOf(int fd) {
+  const auto key = KeyOfFd(fd);
+  const auto names = key ? names_.NamesOf(*key) : std::vector<SeenName>();
+  const auto directory = names.empty() ? std::nullopt : names_.PathOf(names.front().directory);
+  if (!directory) return "?";
+  std::string path;
+  for (const std::string& name : *directory) path += '/' + name;
+  return path + '/' + names.front().name + " (deleted)";
 }
 
 }  // namespace baton::store

@@ -6,11 +6,12 @@
 // once named stays reachable by its reference after such a move, as by an open descriptor.) As root,
 // references are opened by handle. Otherwise by the names last seen (NameTable), beneath the export and
 // compared with the handle; ESTALE if none of them fits; files that are open are reached through their
-// descriptors. Any thread.
+// descriptors. The directory of HiddenLinks is not there for any caller. Any thread.
 #pragma once
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <limits>
@@ -28,6 +29,7 @@
 #include "base/unique_fd.h"
 #include "server/store/descriptor_cache.h"
 #include "server/store/handle.h"
+#include "server/store/hidden_links.h"
 #include "server/store/name_table.h"
 #include "server/store/types.h"
 
@@ -49,6 +51,20 @@ struct PathFd {
   FileKey key;
   bool is_directory = false;
 };
+
+// What a name stands for that is about to go; locks its file.
+struct Victim {
+  PathFd held;  // fd -1: nothing to hold
+  std::uint64_t handle_hash = 0;
+  bool linked = false;  // for this it got its hidden link
+  int error = 0;        // why it did not
+  HiddenLinks::Lock lock;
+};
+
+// There may be some again later: what was asked for must not be done by halves.
+inline bool IsOutOfMeans(int error) {
+  return IsOutOfDescriptors(error) || error == ENOMEM;
+}
 
 class Export {
  public:
@@ -83,8 +99,12 @@ class Export {
   Result<PathFd> OpenParent(const PathFd& directory);
   // The directory in which the file was seen, privileged. ENOENT: not known.
   Result<PathFd> OpenDirectoryOf(const PathFd& file);
-  Result<Node> Identify(int fd) const;
+  // Locks the file if it has a hidden link.
+  Result<Node> Identify(int fd);
   Result<FileKey> KeyOfFd(int fd) const;
+  // The attributes as callers see them: hidden links do not count. Locks the file if it has one.
+  Result<Attr> AttrOf(int fd, const FileKey& key);
+  std::uint32_t VisibleLinks(std::uint32_t links, const FileKey& key) const;
 
   // open(2) of what a descriptor names, with the thread's present credentials.
   UniqueFd Reopen(int fd, int flags);
@@ -94,16 +114,33 @@ class Export {
   int ProcFd() const { return proc_fd_.Get(); }
 
   // One of the file's names now, from the export on; "?" if the kernel cannot tell. For people only.
-  std::string PathOf(int fd) const;
+  std::string PathOf(int fd);
 
   void ForgetDirectory(const FileKey& key);
   DescriptorCache& OpenFiles() { return open_files_; }
+  HiddenLinks& Hidden() { return hidden_; }
+  const HiddenLinks& Hidden() const { return hidden_; }
+  bool IsHidden(const FileKey& directory, std::string_view name) const {
+    return directory == root_.key && name == HiddenLinks::kDirectory;
+  }
+
   // What a name that is about to go stands for, with the thread's present credentials, held so that an open
-  // file outlives its name although its own descriptor may be closed; nothing (fd -1) where there is nothing
-  // to hold. EMFILE, ENFILE, ENOMEM: the name must stay.
-  Result<PathFd> Hold(const PathFd& directory, const std::string& name);
-  // The name is gone.
-  void NameGone(const PathFd& held);
+  // file outlives its name although its own descriptor may be closed; nothing where there is nothing to hold.
+  // EMFILE, ENFILE, ENOMEM: the name must stay.
+  Result<Victim> Hold(const PathFd& directory, const std::string& name);
+  // Whether with its name an open file would lose its last one.
+  bool WouldLose(const Victim& victim) const;
+  // Gives it its hidden link. Where that cannot be, the file is gone when the server is killed. Leaves the
+  // thread with the server's rights.
+  void Keep(Victim& victim);
+  // The name is gone, or it is not: lets the file go. May leave the thread privileged.
+  void NameGone(Victim victim);
+  void NameStays(Victim victim);
+  void DirectoryGone(const FileKey& key) { Gone(key, false); }
+  // See BackingStore.
+  void AwaitReturns() { awaits_returns_ = true; }
+  void DropUnclaimed();
+  void KeepForRestart() { keeps_for_restart_ = true; }
   // See BackingStore. Not while the export is in use.
   void WhenGone(std::function<void(const FileKey&, bool)> then) { gone_ = std::move(then); }
   // Tries once more, if descriptors were all there was wanting.
@@ -137,12 +174,15 @@ class Export {
   Result<PathFd> OpenByName(const OpenedRef& ref);
   Result<PathFd> OpenPath(const std::vector<std::string>& path, std::string_view last) const;
   Result<PathFd> FindOpenFile(const FileKey& key);
+  std::string LastPathOf(int fd);
+  Result<PathFd> OpenHidden(const FileKey& key) const;
   std::shared_ptr<const UniqueFd> CachedFd(const FileKey& key, bool& must_verify);
   void Cache(const PathFd& directory);
   bool IsBeneath(int directory_fd) const;
   bool IsBeneathByWalk(int directory_fd) const;
   void WarnOfForgery();
   void Gone(const FileKey& key, bool was_open);
+  void LastClosed(const FileKey& key);
 
   const UniqueFd root_fd_;
   const UniqueFd proc_fd_;
@@ -159,6 +199,9 @@ class Export {
   CacheOrder cache_;
   std::unordered_map<FileKey, CacheOrder::iterator> cache_index_;
 
+  HiddenLinks hidden_;
+  std::atomic<bool> awaits_returns_{false};
+  std::atomic<bool> keeps_for_restart_{false};
   DescriptorCache open_files_;
 
   std::mutex warning_mutex_;

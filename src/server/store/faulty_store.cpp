@@ -263,6 +263,9 @@ class FaultyStore final : public BackingStore {
     return inner_->PolicyOf(file);
   }
   std::string PathOf(const FileRef& file) override { return inner_->PathOf(file); }
+  void AwaitReturns() override { inner_->AwaitReturns(); }
+  void DropUnclaimed() override { inner_->DropUnclaimed(); }
+  void KeepForRestart() override { inner_->KeepForRestart(); }
   void WhenGone(std::function<void(const FileKey&, bool)> then) override { inner_->WhenGone(std::move(then)); }
 
  private:

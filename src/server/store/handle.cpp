@@ -33,11 +33,23 @@ Code Hash(std::span<const std::byte> bytes, const StoreKey& key) {
 
 }  // namespace
 
-Result<HandleAt> GetHandle(int fd) {
+namespace {
+
+Result<HandleAt> GetHandle(int directory, const char* name, int flags) {
   HandleAt at;
   at.handle.Raw()->handle_bytes = MAX_HANDLE_SZ;
-  if (::name_to_handle_at(fd, "", at.handle.Raw(), &at.mount, AT_EMPTY_PATH) != 0) return FailErrno();
+  if (::name_to_handle_at(directory, name, at.handle.Raw(), &at.mount, flags) != 0) return FailErrno();
   return at;
+}
+
+}  // namespace
+
+Result<HandleAt> GetHandle(int fd) {
+  return GetHandle(fd, "", AT_EMPTY_PATH);
+}
+
+Result<HandleAt> GetHandle(int directory, const char* name) {
+  return GetHandle(directory, name, 0);
 }
 
 FileRef RefCodec::Make(const FileHandle& handle, std::uint64_t ino, bool is_directory) const {

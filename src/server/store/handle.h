@@ -33,6 +33,8 @@ struct HandleAt {
 
 // The handle of an open (or O_PATH) descriptor. EOPNOTSUPP: the file system has none.
 Result<HandleAt> GetHandle(int fd);
+// Of what has the name in the directory; follows no symbolic link.
+Result<HandleAt> GetHandle(int directory, const char* name);
 
 struct OpenedRef {
   FileHandle handle;

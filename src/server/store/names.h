@@ -8,7 +8,16 @@
 namespace baton::store {
 
 // What a name is to be used for: decides the errno of "." and "..", as the kernel's.
-enum class NameUse { kLookup, kMake, kCreate, kUnlink, kRemoveDirectory, kRename, kRenameNoReplaceTarget };
+enum class NameUse {
+  kLookup,
+  kMake,
+  kCreate,
+  kUnlink,
+  kRemoveDirectory,
+  kRename,
+  kRenameTarget,
+  kRenameNoReplaceTarget
+};
 
 inline Result<void> CheckName(std::string_view name, NameUse use) {
   constexpr std::size_t kMaxName = 255;
@@ -28,9 +37,23 @@ inline Result<void> CheckName(std::string_view name, NameUse use) {
     case NameUse::kRemoveDirectory:
       return Fail(name == "." ? EINVAL : ENOTEMPTY);
     case NameUse::kRename:
+    case NameUse::kRenameTarget:
       return Fail(EBUSY);
   }
   return Fail(EINVAL);
+}
+
+// Of a name that no caller may see: it is not there, and cannot be made.
+inline Errno HiddenName(NameUse use) {
+  switch (use) {
+    case NameUse::kMake:
+    case NameUse::kCreate:
+    case NameUse::kRenameTarget:
+    case NameUse::kRenameNoReplaceTarget:
+      return Errno{EPERM};
+    default:
+      return Errno{ENOENT};
+  }
 }
 
 }  // namespace baton::store

@@ -53,8 +53,9 @@ Result<std::shared_ptr<StoreFile>> PosixStore::OpenAgain(const Credentials& who,
   if (!fd && errno == EACCES) fd = OpenOwn(*export_, at->fd, status->stx_mode, kept);
   if (!fd) return FailErrno();
   const auto opened = export_->OpenRef(file);
-  return std::make_shared<PosixFile>(*export_, opened->key, opened->handle, std::move(fd),
-                                     std::move(*opener));
+  const auto lock = export_->Hidden().LockFile(opened->key.handle_hash);
+  return std::make_shared<PosixFile>(*export_, opened->key, opened->handle, std::move(fd), std::move(*opener),
+                                     export_->Hidden().Has(opened->key));
 }
 
 Result<std::shared_ptr<StoreFile>> PosixStore::OpenWhenUsed(const Credentials& who, const FileRef& file,
@@ -64,8 +65,9 @@ Result<std::shared_ptr<StoreFile>> PosixStore::OpenWhenUsed(const Credentials& w
   if (!opener) return tl::unexpected(opener.error());
   const auto opened = export_->OpenRef(file);
   if (!opened) return tl::unexpected(opened.error());
+  const auto lock = export_->Hidden().LockFile(opened->key.handle_hash);
   return std::make_shared<PosixFile>(*export_, opened->key, opened->handle, flags & kOpenFlags & ~O_TRUNC,
-                                     std::move(*opener));
+                                     std::move(*opener), export_->Hidden().Has(opened->key));
 }
 
 }  // namespace baton::store

@@ -88,11 +88,7 @@ Result<CreatedFile> PosixStore::ReplaceAt(const Place& place, int flags, std::ui
   auto created = CreateAt(fresh, flags, mode);
   if (!created) return created;
   Mark(created->node, creator);
-  Result<void> renamed = ActAs(place.who);
-  if (renamed &&
-      ::renameat2(place.directory.fd, fresh.name.c_str(), place.directory.fd, place.name.c_str(), 0) != 0) {
-    renamed = FailErrno();
-  }
+  const Result<void> renamed = RenameOver(fresh, place);
   export_->Names().Forget(created->node.key, place.directory.key, fresh.name);
   if (!renamed) {
     ::unlinkat(place.directory.fd, fresh.name.c_str(), 0);
@@ -100,8 +96,20 @@ Result<CreatedFile> PosixStore::ReplaceAt(const Place& place, int flags, std::ui
   }
   export_->Names().Remember(created->node.key, false, place.directory.key, place.name);
   export_->Names().Forget(replaced->key, place.directory.key, place.name);
-  export_->NameGone(*child);
   return created;
+}
+
+Result<void> PosixStore::RenameOver(const Place& from, const Place& to) {
+  if (auto acting = ActAs(to.who); !acting) return acting;
+  auto victim = export_->Hold(to.directory, to.name);
+  if (!victim) return tl::unexpected(victim.error());
+  if (export_->WouldLose(*victim)) {
+    if (ProbeReplace(from, to, 0)) export_->Keep(*victim);
+    if (auto acting = ActAs(to.who); !acting) return acting;
+  }
+  const bool done =
+      ::renameat2(from.directory.fd, from.name.c_str(), to.directory.fd, to.name.c_str(), 0) == 0;
+  return Removed(std::move(*victim), done);
 }
 
 // A file without its creator is an ordinary one: nobody replaces it.

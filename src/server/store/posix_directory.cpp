@@ -41,6 +41,7 @@ std::optional<ListedEntry> PosixStore::List(const Listing& listing, DirEntry ent
     if (directory.key == export_->RootNode().key) entry.ino = export_->RootNode().attr.ino;
     return ListedEntry{std::move(entry), std::nullopt};
   }
+  if (export_->IsHidden(directory.key, entry.name)) return std::nullopt;
   ListedEntry listed{std::move(entry), std::nullopt};
   if (!listing.with_attr) return listed;
   auto node = NodeAt(Place{directory, listed.entry.name, {}});

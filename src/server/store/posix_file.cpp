@@ -23,13 +23,14 @@ iovec Vector(std::span<const std::byte> bytes) {
 }  // namespace
 
 PosixFile::PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, UniqueFd fd,
-                     Credentials opener)
+                     Credentials opener, bool tell_end)
     : export_(exported),
       opener_(std::move(opener)),
-      descriptor_(exported.OpenFiles(), key, handle, std::move(fd)) {}
+      descriptor_(exported.OpenFiles(), key, handle, std::move(fd), tell_end) {}
 
-PosixFile::PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, int flags, Credentials opener)
-    : export_(exported), opener_(std::move(opener)), descriptor_(exported.OpenFiles(), key, handle, flags) {}
+PosixFile::PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, int flags, Credentials opener,
+                     bool tell_end)
+    : export_(exported), opener_(std::move(opener)), descriptor_(exported.OpenFiles(), key, handle, flags, tell_end) {}
 
 std::string PosixFile::Path() const {
   const auto use = descriptor_.Enter();
@@ -177,7 +178,7 @@ Result<std::size_t> PosixFile::CopyFrom(const StoreFile& from, std::uint64_t fro
 Result<Attr> PosixFile::GetAttr() {
   const auto use = descriptor_.Enter();
   if (!use) return tl::unexpected(use.error());
-  return StatusOf(use->Fd()).map(ToAttr);
+  return export_.AttrOf(use->Fd(), Key());
 }
 
 Result<Attr> PosixFile::SetAttr(const Credentials& who, const AttrChange& change) {

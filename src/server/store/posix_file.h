@@ -14,10 +14,11 @@ namespace baton::store {
 
 class PosixFile final : public StoreFile {
  public:
-  // `opener` is already squashed.
-  PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, UniqueFd fd, Credentials opener);
+  // `opener` is already squashed. `tell_end`: as for DescriptorCache.
+  PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, UniqueFd fd, Credentials opener,
+            bool tell_end = false);
   // Opened with these flags when it is first used. Requires that the cache closes files.
-  PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, int flags, Credentials opener);
+  PosixFile(Export& exported, const FileKey& key, const FileHandle& handle, int flags, Credentials opener, bool tell_end);
 
   FileRef Ref() const override { return export_.RefOf(descriptor_.Handle(), Key()); }
   const FileKey& Key() const override { return descriptor_.Key(); }

@@ -189,7 +189,7 @@ Result<void> PosixStore::WouldLink(const Credentials& who, const FileRef& file, 
   if (!directory_status) return tl::unexpected(directory_status.error());
   if (auto may = MayChangeEntries(place->directory.fd, *directory_status); !may) return may;
   if (IsFrozen(*status) || IsDirectory(*status)) return Fail(EPERM);
-  if (status->stx_nlink == 0) return Fail(ENOENT);
+  if (export_->VisibleLinks(status->stx_nlink, target->file.key) == 0) return Fail(ENOENT);
   return {};
 }
 
@@ -228,7 +228,9 @@ Result<void> PosixStore::WouldRename(const Credentials& who, const FileRef& dire
   const auto from = Enter(who, directory, name, NameUse::kRename);
   if (!from) return tl::unexpected(from.error());
   const auto to = Enter(who, new_directory, new_name,
-                        flags == RENAME_NOREPLACE ? NameUse::kRenameNoReplaceTarget : NameUse::kRename);
+                        flags == RENAME_NOREPLACE  ? NameUse::kRenameNoReplaceTarget
+                        : flags == RENAME_EXCHANGE ? NameUse::kRename
+                                                   : NameUse::kRenameTarget);
   if (!to) return tl::unexpected(to.error());
   if (auto writable = CheckWritable(); !writable) return writable;
   return ProbeReplace(*from, *to, flags);

@@ -106,7 +106,7 @@ tl::expected<std::unique_ptr<PosixStore>, std::string> PosixStore::Open(const st
 
 Node PosixStore::Root() {
   Node root = export_->RootNode();
-  if (const auto status = StatusOf(export_->RootFd())) root.attr = ToAttr(*status);
+  if (const auto attr = export_->AttrOf(export_->RootFd(), root.key)) root.attr = *attr;
   return root;
 }
 
@@ -122,6 +122,7 @@ Result<PosixStore::Place> PosixStore::Enter(const Credentials& who, const FileRe
   if (auto checked = CheckName(name, use); !checked) return tl::unexpected(checked.error());
   auto at = export_->ResolveDirectory(directory);
   if (!at) return tl::unexpected(at.error());
+  if (export_->IsHidden(at->key, name)) return tl::unexpected(HiddenName(use));
   if (auto acting = ActAs(*effective); !acting) return tl::unexpected(acting.error());
   return Place{std::move(*at), std::string(name), std::move(*effective)};
 }
@@ -183,12 +184,21 @@ Result<Node> PosixStore::Symlink(const Credentials& who, const FileRef& director
   return Made(*place, ::symlinkat(target.c_str(), place->directory.fd, place->name.c_str()));
 }
 
+// The kernel links nothing that has lost its last name, but would, if there is a hidden one.
+Result<void> PosixStore::HasName(const PathFd& file) {
+  if (!export_->Hidden().Has(file.key)) return {};
+  const auto attr = export_->AttrOf(file.fd, file.key);
+  if (!attr) return tl::unexpected(attr.error());
+  return attr->nlink == 0 ? Fail(ENOENT) : Result<void>();
+}
+
 Result<Node> PosixStore::Link(const Credentials& who, const FileRef& file, const FileRef& directory,
                               std::string_view name) {
   const auto target = Reach(who, file, Purpose::kChange);
   if (!target) return tl::unexpected(target.error());
   const auto place = Enter(who, directory, name, NameUse::kMake);
   if (!place) return tl::unexpected(place.error());
+  if (const auto linkable = HasName(target->file); !linkable) return tl::unexpected(linkable.error());
   return Made(*place, ::linkat(export_->ProcFd(), std::to_string(target->file.fd).c_str(),
                                place->directory.fd, place->name.c_str(), AT_SYMLINK_FOLLOW));
 }
@@ -196,11 +206,21 @@ Result<Node> PosixStore::Link(const Credentials& who, const FileRef& file, const
 Result<void> PosixStore::Unlink(const Credentials& who, const FileRef& directory, std::string_view name) {
   const auto place = Enter(who, directory, name, NameUse::kUnlink);
   if (!place) return tl::unexpected(place.error());
-  const auto victim = export_->Hold(place->directory, place->name);
+  auto victim = export_->Hold(place->directory, place->name);
   if (!victim) return tl::unexpected(victim.error());
-  if (::unlinkat(place->directory.fd, place->name.c_str(), 0) != 0) return FailErrno();
-  export_->NameGone(*victim);
-  return {};
+  if (export_->WouldLose(*victim)) {
+    if (WouldUnlink(who, directory, name)) export_->Keep(*victim);
+    if (auto acting = ActAs(place->who); !acting) return acting;
+  }
+  const bool done = ::unlinkat(place->directory.fd, place->name.c_str(), 0) == 0;
+  return Removed(std::move(*victim), done);
+}
+
+// Of a call that was to take a name from `victim`, right behind it.
+Result<void> PosixStore::Removed(Victim victim, bool done) {
+  const int error = errno;
+  done ? export_->NameGone(std::move(victim)) : export_->NameStays(std::move(victim));
+  return done ? Result<void>() : Fail(error);
 }
 
 Result<Node> PosixStore::RemoveDirectory(const Credentials& who, const FileRef& directory,
@@ -214,7 +234,7 @@ Result<Node> PosixStore::RemoveDirectory(const Credentials& who, const FileRef& 
   auto removed = export_->Identify(victim->fd);
   if (!removed) return Node();
   export_->ForgetDirectory(removed->key);
-  export_->NameGone(*victim);
+  if (removed->attr.nlink == 0) export_->DirectoryGone(removed->key);
   return removed;
 }
 
@@ -225,7 +245,9 @@ Result<Node> PosixStore::Rename(const Credentials& who, const FileRef& directory
   const auto from = Enter(who, directory, name, NameUse::kRename);
   if (!from) return tl::unexpected(from.error());
   const auto to = Enter(who, new_directory, new_name,
-                        flags == RENAME_NOREPLACE ? NameUse::kRenameNoReplaceTarget : NameUse::kRename);
+                        flags == RENAME_NOREPLACE  ? NameUse::kRenameNoReplaceTarget
+                        : flags == RENAME_EXCHANGE ? NameUse::kRename
+                                                   : NameUse::kRenameTarget);
   if (!to) return tl::unexpected(to.error());
   const auto identify = [&](const Result<PathFd>& child) -> Result<Node> {
     if (!child) return tl::unexpected(child.error());
@@ -234,15 +256,18 @@ Result<Node> PosixStore::Rename(const Credentials& who, const FileRef& directory
   const auto moved = identify(export_->OpenChild(from->directory, from->name));
   const auto in_the_way = export_->OpenChild(to->directory, to->name);
   const auto replaced = identify(in_the_way);
-  const auto victim = export_->Hold(to->directory, to->name);
+  auto victim = flags == 0 ? export_->Hold(to->directory, to->name) : Victim();
   if (!victim) return tl::unexpected(victim.error());
-  if (::renameat2(from->directory.fd, from->name.c_str(), to->directory.fd, to->name.c_str(), flags) != 0) {
-    return FailErrno();
+  if (export_->WouldLose(*victim)) {
+    if (ProbeReplace(*from, *to, flags)) export_->Keep(*victim);
+    if (auto acting = ActAs(from->who); !acting) return tl::unexpected(acting.error());
   }
+  const bool done =
+      ::renameat2(from->directory.fd, from->name.c_str(), to->directory.fd, to->name.c_str(), flags) == 0;
+  if (auto removed = Removed(std::move(*victim), done); !removed) return tl::unexpected(removed.error());
   Renamed(moved, from->directory, from->name, to->directory, to->name);
   if (flags == RENAME_EXCHANGE) Renamed(replaced, to->directory, to->name, from->directory, from->name);
   if (flags != RENAME_EXCHANGE && replaced) export_->ForgetDirectory(replaced->key);
-  export_->NameGone(*victim);
   if (!replaced || !S_ISDIR(replaced->attr.mode)) return Node();
   auto now = identify(in_the_way);
   return now && now->attr.nlink == 0 ? now : Node();
@@ -270,13 +295,12 @@ Result<Attr> PosixStore::GetAttr(const Credentials& who, const FileRef& file) {
   if (const auto effective = export_->Effective(who); !effective) return tl::unexpected(effective.error());
   const auto at = export_->Resolve(file);
   if (!at) return tl::unexpected(at.error());
-  const auto status = StatusOf(at->fd);
-  if (!status) return tl::unexpected(status.error());
-  if (at->is_directory && status->stx_nlink == 0) {
+  auto attr = export_->AttrOf(at->fd, at->key);
+  if (attr && at->is_directory && attr->nlink == 0) {
     export_->ForgetDirectory(at->key);
     return Fail(ESTALE);
   }
-  return ToAttr(*status);
+  return attr;
 }
 
 Result<Attr> PosixStore::SetAttr(const Credentials& who, const FileRef& file, const AttrChange& change) {
@@ -293,7 +317,7 @@ Result<Attr> PosixStore::SetAttr(const Credentials& who, const FileRef& file, co
   if (change.Has(kTimes)) {
     if (auto set = SetTimes(fd, change); !set) return tl::unexpected(set.error());
   }
-  return StatusOf(fd).map(ToAttr);
+  return export_->AttrOf(fd, target->file.key);
 }
 
 Result<void> PosixStore::Access(const Credentials& who, const FileRef& file, int mode) {
@@ -388,6 +412,9 @@ UniqueFd PosixStore::OpenToExecute(int fd) {
 }
 
 Result<std::shared_ptr<StoreFile>> PosixStore::Open(const Credentials& who, const FileRef& file, int flags) {
+  const auto opened = export_->OpenRef(file);
+  if (!opened) return tl::unexpected(opened.error());
+  const auto lock = export_->Hidden().LockFile(opened->key.handle_hash);
   const auto target = Reach(who, file, OpensToChange(flags) ? Purpose::kChange : Purpose::kLook);
   if (!target) return tl::unexpected(target.error());
   const auto status = StatusOf(target->file.fd);
@@ -402,8 +429,9 @@ Result<std::shared_ptr<StoreFile>> PosixStore::Open(const Credentials& who, cons
     fd = OpenToExecute(target->file.fd);
   }
   if (!fd) return FailErrno();
-  const auto opened = export_->OpenRef(file);
-  return std::make_shared<PosixFile>(*export_, opened->key, opened->handle, std::move(fd), target->who);
+  const bool tell_end = status->stx_nlink == 0 || export_->Hidden().Has(opened->key);
+  return std::make_shared<PosixFile>(*export_, opened->key, opened->handle, std::move(fd), target->who,
+                                     tell_end);
 }
 
 Result<CreatedFile> PosixStore::Create(const Credentials& who, const FileRef& directory,

@@ -94,6 +94,9 @@ class PosixStore final : public BackingStore {
   Result<std::shared_ptr<StoreFile>> OpenAgain(const Credentials& who, const FileRef& file, int flags) override;
   Result<std::shared_ptr<StoreFile>> OpenWhenUsed(const Credentials& who, const FileRef& file, int flags) override;
   void WhenGone(std::function<void(const FileKey&, bool)> then) override { export_->WhenGone(std::move(then)); }
+  void AwaitReturns() override { export_->AwaitReturns(); }
+  void DropUnclaimed() override { export_->DropUnclaimed(); }
+  void KeepForRestart() override { export_->KeepForRestart(); }
 
  private:
   enum class Purpose { kLook, kChange };
@@ -118,11 +121,14 @@ class PosixStore final : public BackingStore {
   Result<CreatedFile> CreateAt(const Place& place, int flags, std::uint32_t mode);
   void Mark(const Node& node, const Creator& creator);
   Result<CreatedFile> ReplaceAt(const Place& place, int flags, std::uint32_t mode, const Creator& creator);
+  Result<void> RenameOver(const Place& from, const Place& to);
   Result<bool> AddEntries(std::span<const std::byte> bytes, Listing& listing);
   std::optional<ListedEntry> List(const Listing& listing, DirEntry entry);
   void Renamed(const Result<Node>& node, const PathFd& from, const std::string& name, const PathFd& to,
                const std::string& new_name);
 
+  Result<void> Removed(Victim victim, bool done);
+  Result<void> HasName(const PathFd& file);
   UniqueFd OpenToExecute(int fd);
   int GoneOr(int error) const;
 

@@ -16,6 +16,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "server/store/posix_store.h"
 #include "server/store/thread_credentials.h"
@@ -77,6 +78,17 @@ class StoreBench {
       std::abort();
     }
     store_ = std::move(*store);
+  }
+
+  // As if the server were killed and started again. What it had open goes with it: nothing is closed.
+  void Kill(std::vector<std::shared_ptr<StoreFile>> open, PosixStore::Options options = {}) {
+    struct Dead {
+      std::unique_ptr<PosixStore> store;
+      std::vector<std::shared_ptr<StoreFile>> open;
+    };
+    static auto& dead = *new std::vector<Dead>;  // never destroyed
+    dead.push_back({std::move(store_), std::move(open)});
+    Reopen(options);
   }
 
   PosixStore& Store() { return *store_; }
