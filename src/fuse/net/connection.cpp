@@ -152,7 +152,10 @@ void Connection::FlushOutput() {
 }
 
 void Connection::Drop(LinkId link, std::string_view reason) {
-  Break(link, reason);
+  const std::scoped_lock lock(out_mutex_);
+  if (link != link_ || link == kNoLink || broken_) return;
+  dropped_ = true;
+  BreakLocked(reason);
 }
 
 void Connection::Break(LinkId link, std::string_view reason) {
@@ -178,6 +181,7 @@ void Connection::Establish(LinkId link, Duration lease) {
 // -------------------------------------------------------------------------------------------------------
 
 void Connection::Run() {
+  without_link_since_ = clock_.Now();
   while (!stopping_) {
     const Instant now = clock_.Now();
     if (link_ == kNoLink) StartAttempts(now);
@@ -217,8 +221,9 @@ void Connection::PollOnce() {
 
 int Connection::PollTimeout(Instant now) const {
   Duration wait = kTickInterval;
-  if (link_ == kNoLink && last_attempt_)
-    wait = std::min(wait, *last_attempt_ + limits_.attempt_interval - now);
+  if (link_ == kNoLink) {
+    for (const Target& target : targets_) wait = std::min(wait, target.due - now);
+  }
   const auto millis = std::chrono::ceil<std::chrono::milliseconds>(std::max(wait, Duration::zero()));
   return static_cast<int>(millis.count());
 }
@@ -234,43 +239,59 @@ void Connection::TickIfDue() {
 // --- Connecting
 // -------------------------------------------------------------------------------------------------------
 
-void Connection::StartAttempts(Instant now) {
-  if (last_attempt_ && now - *last_attempt_ < limits_.attempt_interval) return;
+void Connection::PlanFrom(std::size_t first, Instant begin) {
+  first_target_ = first;
+  for (std::size_t turn = 0; turn < targets_.size(); ++turn) {
+    Target& target = targets_[(first + turn) % targets_.size()];
+    target.due = begin + static_cast<int>(turn) * limits_.attempt_interval;
+    target.tried = false;
+    target.failed = false;
+  }
+  round_error_ = 0;
+}
+
+void Connection::RefreshTargets(Instant now) {
   if (!last_refresh_ || now - *last_refresh_ >= kRefreshInterval) {
     book_.Refresh();
     last_refresh_ = now;
   }
-  AddressBook::Listing listing = book_.Get();
-  if (!std::ranges::equal(addresses_, listing.addresses, {}, &SocketAddress::text, &SocketAddress::text)) {
-    addresses_ = std::move(listing.addresses);
+  const AddressBook::Listing listing = book_.Get();
+  const auto text = [](const Target& target) -> const std::string& { return target.socket.text; };
+  if (!std::ranges::equal(targets_, listing.addresses, {}, text, &SocketAddress::text)) {
+    targets_.clear();
+    for (const SocketAddress& address : listing.addresses) targets_.push_back({address});
     attempts_.clear();
-    failed_.assign(addresses_.size(), false);
+    PlanFrom(0, now);
   }
-  if (addresses_.empty()) {
-    if (!listing.complete) return;  // the poll's timeout looks again
-    last_attempt_ = now;
-    handler_->OnUnreachable(EHOSTUNREACH, listing.error);
-    return;
-  }
-  // What is refused on the spot costs no interval, as long as the round has another address.
-  for (std::size_t tried = 0; tried < addresses_.size(); ++tried) {
-    last_attempt_ = now;
-    if (StartAttempt(next_address_++ % addresses_.size(), now)) return;
+  if (!targets_.empty() || !listing.complete) return;
+  if (last_empty_ && now - *last_empty_ < limits_.attempt_interval) return;
+  last_empty_ = now;
+  handler_->OnUnreachable(EHOSTUNREACH, listing.error);
+}
+
+void Connection::StartAttempts(Instant now) {
+  RefreshTargets(now);
+  for (std::size_t turn = 0; turn < targets_.size(); ++turn) {
+    const std::size_t target = (first_target_ + turn) % targets_.size();
+    if (targets_[target].due <= now) StartAttempt(target, now);
   }
 }
 
-bool Connection::StartAttempt(std::size_t address, Instant now) {
-  const SocketAddress& target = addresses_[address];
-  UniqueFd fd(socket(target.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+void Connection::StartAttempt(std::size_t index, Instant now) {
+  Target& target = targets_[index];
+  target.tried = true;
+  target.due = now + limits_.attempt_interval;
+  const sockaddr_storage& address = target.socket.storage;
+  UniqueFd fd(socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const int on = 1;
   if (!fd || setsockopt(fd.Get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||
-      (connect(fd.Get(), reinterpret_cast<const sockaddr*>(&target.storage), target.size) != 0 &&
+      (connect(fd.Get(), reinterpret_cast<const sockaddr*>(&address), target.socket.size) != 0 &&
        errno != EINPROGRESS)) {
-    CountFailure(address, errno, target.text + ": " + std::strerror(errno));
-    return false;
+    const int error = errno;
+    Failed(index, error, target.socket.text + ": " + std::strerror(error), RetryAfter(now), now);
+    return;
   }
-  attempts_.push_back({std::move(fd), address, now});
-  return true;
+  attempts_.push_back({std::move(fd), index, now});
 }
 
 void Connection::CheckAttempts(Instant now) {
@@ -279,15 +300,15 @@ void Connection::CheckAttempts(Instant now) {
   std::optional<Attempt> connected;
   for (std::size_t i = 0; i < attempts_.size(); ++i) {
     Attempt& attempt = attempts_[i];
+    const Target& target = targets_[attempt.target];
     const bool decided = polled_[i + 1].revents != 0;
     const int error = decided ? ConnectOutcome(attempt.fd.Get()) : 0;
     if (decided && error == 0 && !connected) {
       connected = std::move(attempt);
     } else if (decided && error != 0) {
-      const std::string reason = addresses_[attempt.address].text + ": " + std::strerror(error);
-      if (!CountFailure(attempt.address, error, reason)) last_attempt_.reset();  // the next address at once
+      Failed(attempt.target, error, target.socket.text + ": " + std::strerror(error), RetryAfter(now), now);
     } else if (now - attempt.started >= limits_.attempt_limit) {
-      CountFailure(attempt.address, ETIMEDOUT, addresses_[attempt.address].text + ": no answer");
+      Failed(attempt.target, ETIMEDOUT, target.socket.text + ": no answer", target.due - now, now);
     } else {
       waiting.push_back(std::move(attempt));
     }
@@ -296,17 +317,29 @@ void Connection::CheckAttempts(Instant now) {
   if (connected) Adopt(std::move(*connected));
 }
 
-bool Connection::CountFailure(std::size_t address, int error, const std::string& reason) {
-  failed_[address] = true;
+Duration Connection::RetryAfter(Instant now) const {
+  constexpr int kShare = 200;
+  return std::clamp<Duration>((now - without_link_since_) / kShare, limits_.retry_interval,
+                              std::max(limits_.retry_interval, limits_.slowest_retry));
+}
+
+void Connection::Failed(std::size_t index, int error, const std::string& reason, Duration wait, Instant now) {
+  targets_[index].failed = true;
+  targets_[index].due = now + wait;
   // Silence of one address says less than the answer of another.
   if (round_error_ == 0 || error != ETIMEDOUT) {
     round_error_ = error;
     round_reason_ = reason;
   }
-  if (!std::ranges::all_of(failed_, [](bool failed) { return failed; })) return false;
-  failed_.assign(failed_.size(), false);
+  for (std::size_t turn = 1; turn < targets_.size(); ++turn) {
+    Target& next = targets_[(index + turn) % targets_.size()];
+    if (next.tried) continue;
+    next.due = std::min(next.due, now);
+    break;
+  }
+  if (!std::ranges::all_of(targets_, &Target::failed)) return;
+  for (Target& target : targets_) target.failed = false;
   handler_->OnUnreachable(std::exchange(round_error_, 0), std::exchange(round_reason_, {}));
-  return true;
 }
 
 void Connection::Adopt(Attempt attempt) {
@@ -314,25 +347,29 @@ void Connection::Adopt(Attempt attempt) {
   reader_.Reset();
   last_heard_ = clock_.Now();
   pinged_.reset();
-  link_address_ = attempt.address;
+  link_target_ = attempt.target;
+  link_started_ = attempt.started;
   LinkId link;
   {
     const std::scoped_lock lock(out_mutex_);
     fd_ = std::move(attempt.fd);
     link = link_ = LinkId{++links_};
     established_ = false;
+    dropped_ = false;
     ping_after_ = limits_.ping_after;
   }
-  handler_->OnUp(link, addresses_[link_address_].text);
+  handler_->OnUp(link, targets_[link_target_].socket.text);
 }
 
 void Connection::TakeDown() {
   std::string reason;
   bool established = false;
+  bool dropped = false;
   {
     const std::scoped_lock lock(out_mutex_);
     reason = std::move(*broken_);
     established = established_;
+    dropped = dropped_;
     broken_.reset();
     dead_ = false;
     fd_.Reset();
@@ -341,14 +378,15 @@ void Connection::TakeDown() {
     output_offset_ = 0;
   }
   handler_->OnDown(reason, last_heard_);
+  const Instant now = clock_.Now();
   if (established) {
-    next_address_ = link_address_;
-    failed_.assign(failed_.size(), false);
-    round_error_ = 0;
+    without_link_since_ = now;
+    PlanFrom(link_target_, std::max(now, link_started_ + limits_.retry_interval));
     return;
   }
-  next_address_ = link_address_ + 1;
-  CountFailure(link_address_, EPROTO, addresses_[link_address_].text + ": " + reason);
+  // Who answers and refuses may do so for long.
+  const Duration wait = dropped ? limits_.attempt_interval : RetryAfter(now);
+  Failed(link_target_, EPROTO, targets_[link_target_].socket.text + ": " + reason, wait, now);
 }
 
 // --- Receiving
@@ -381,7 +419,7 @@ void Connection::DeliverFrames() {
         return;
       case FrameReader::Next::kMalformed:
         log::Error("{} sent bytes that are no frame of this protocol; closing the connection",
-                   addresses_[link_address_].text);
+                   targets_[link_target_].socket.text);
         Break(link_, "malformed frame");
         return;
       case FrameReader::Next::kFrame:

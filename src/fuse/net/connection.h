@@ -1,9 +1,12 @@
 // Connection: the Transport over TCP. One thread of its own connects, receives, and writes what the socket
 // did not take at once; a caller of Send writes to the socket itself. Not encrypted; not aware of sessions.
 //
-// A link that comes back is used within a second however long it was cut (rule S1): a new attempt starts
-// every attempt_interval with a fresh SYN, and a link that has brought nothing for `silence` after a PING
-// is given up instead of waiting for TCP's retransmission back-off.
+// A link that comes back is used within a second however long it was cut (rule S1): where nobody answers, a
+// new attempt starts every attempt_interval with a fresh SYN, and a link that has brought nothing for
+// `silence` after a PING is given up instead of waiting for TCP's retransmission back-off. A server that is
+// started again is found within 100 ms: an address that refuses is asked again every retry_interval, and
+// slower only the longer that goes on. Each address has its own times, so that none waits for another's
+// silence.
 //
 // Bounded memory (rule A4): one receive buffer of two frames' size; the output that waits is what the callers
 // sent.
@@ -30,10 +33,13 @@ namespace baton {
 class Connection final : public Transport {
  public:
   struct Limits {
-    Duration attempt_interval = std::chrono::milliseconds(250);
-    Duration attempt_limit = std::chrono::seconds(1);      // for one connect
-    Duration ping_after = std::chrono::milliseconds(500);  // or a quarter of the lease, if that is less
-    Duration silence = std::chrono::milliseconds(1500);    // after a PING
+    Duration attempt_interval =
+        std::chrono::milliseconds(250);  // beside a silent attempt; after a refusal by batond
+    Duration retry_interval = std::chrono::milliseconds(50);  // after a failed connect; or a 200th of the
+    Duration slowest_retry = std::chrono::milliseconds(500);  // time without a link, up to this
+    Duration attempt_limit = std::chrono::seconds(1);         // for one connect
+    Duration ping_after = std::chrono::milliseconds(500);     // or a quarter of the lease, if that is less
+    Duration silence = std::chrono::milliseconds(1500);       // after a PING
   };
 
   // `clock` must outlive the connection.
@@ -52,18 +58,30 @@ class Connection final : public Transport {
  private:
   struct Attempt {
     UniqueFd fd;
-    std::size_t address = 0;
+    std::size_t target = 0;
     Instant started{};
+  };
+
+  struct Target {
+    SocketAddress socket;
+    Instant due{};        // of the next attempt
+    bool tried = false;   // since the last link
+    bool failed = false;  // in this round
   };
 
   // All of these run on the transport's thread.
   void Run();
   void PollOnce();
+  // The first address at `begin`, the others behind it, sooner if it fails.
+  void PlanFrom(std::size_t first, Instant begin);
+  void RefreshTargets(Instant now);
   void StartAttempts(Instant now);
-  bool StartAttempt(std::size_t address, Instant now);
+  void StartAttempt(std::size_t target, Instant now);
   void CheckAttempts(Instant now);
-  // True: every address has failed in this round, and the handler knows; the next round waits its interval.
-  bool CountFailure(std::size_t address, int error, const std::string& reason);
+  // The next attempt at it is due after `wait`. When every address has failed in this round, the handler
+  // hears.
+  void Failed(std::size_t target, int error, const std::string& reason, Duration wait, Instant now);
+  Duration RetryAfter(Instant now) const;
   void Adopt(Attempt attempt);
   void Receive();
   void DeliverFrames();
@@ -89,15 +107,16 @@ class Connection final : public Transport {
   std::vector<pollfd> polled_;
   bool tick_wanted_ = false;
   Instant last_tick_{};
-  std::vector<SocketAddress> addresses_;
-  std::vector<bool> failed_;  // in this round
+  std::vector<Target> targets_;
+  std::size_t first_target_ = 0;  // they have their turns from here
+  Instant without_link_since_{};
   int round_error_ = 0;
   std::string round_reason_;
   std::vector<Attempt> attempts_;
-  std::size_t next_address_ = 0;
-  std::optional<Instant> last_attempt_;
   std::optional<Instant> last_refresh_;
-  std::size_t link_address_ = 0;
+  std::optional<Instant> last_empty_;  // there was no address to be tried
+  std::size_t link_target_ = 0;
+  Instant link_started_{};
   FrameReader reader_;
   Instant last_heard_{};
   std::optional<Instant> pinged_;
@@ -114,6 +133,7 @@ class Connection final : public Transport {
   std::size_t output_offset_ = 0;  // into output_.front()
   Duration ping_after_;
   bool established_ = false;
+  bool dropped_ = false;  // by the handler, who did not like it
 };
 
 }  // namespace baton

@@ -31,7 +31,12 @@ class QuietListener final : public SessionListener {
 };
 
 // For tests of many breaks: the next link is there at once.
-const Connection::Limits kHasty{.attempt_interval = milliseconds(2)};
+const Connection::Limits kHasty{.attempt_interval = milliseconds(2), .retry_interval = milliseconds(2)};
+
+std::uint16_t DeadPort() {
+  TcpServer server;
+  return server.Port();
+}
 
 struct Mount {
   explicit Mount(std::vector<Endpoint> endpoints, const Connection::Limits& limits = Connection::Limits{})
@@ -202,6 +207,128 @@ TEST(ConnectionTest, ServerThatComesBackOnItsPortIsFoundWithinASecond) {
   EXPECT_EQ(mount.session.CurrentGeneration(), Generation{2});
 }
 
+// The shortest of some: other programs on the machine make a thread late now and then.
+template <class Measure>
+Duration Shortest(Measure measure) {
+  Duration shortest = seconds(100);
+  for (int i = 0; i < 5; ++i) shortest = std::min(shortest, measure());
+  return shortest;
+}
+
+// From the port's return to the session that is there again, or a new one.
+Duration RestartTakes(std::unique_ptr<TcpServer>& server, Mount& mount, std::string_view trouble) {
+  const std::uint16_t port = server->Port();
+  server.reset();
+  EXPECT_TRUE(mount.Eventually([&] {
+    const auto report = mount.session.Describe();
+    return report.status.state != LinkState::kLive && report.trouble.find(trouble) != std::string::npos;
+  }));
+  server = std::make_unique<TcpServer>(nullptr, port);
+  const Instant back = mount.clock.Now();
+  EXPECT_TRUE(mount.Await(LinkState::kLive));
+  return mount.clock.Now() - back;
+}
+
+TEST(ConnectionTest, ServerThatIsStartedAgainIsFoundWithin100Ms) {
+  auto server = std::make_unique<TcpServer>();
+  Mount mount(*server);
+  ASSERT_TRUE(mount.session.Start(seconds(5)));
+  EXPECT_LT(Shortest([&] { return RestartTakes(server, mount, "Connection refused"); }), milliseconds(100));
+}
+
+// A port whose queue is full: the kernel takes no notice of who connects.
+struct SilentPort {
+  SilentPort() {
+    listener.Reset(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(bind(listener.Get(), any, size), 0);
+    EXPECT_EQ(listen(listener.Get(), 0), 0);
+    EXPECT_EQ(getsockname(listener.Get(), any, &size), 0);
+    for (UniqueFd& fd : fill) {
+      fd.Reset(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+      [[maybe_unused]] const int ignored = connect(fd.Get(), any, size);
+    }
+  }
+  std::uint16_t Port() const { return ntohs(address.sin_port); }
+  UniqueFd listener;
+  sockaddr_in address{};
+  std::array<UniqueFd, 4> fill;
+};
+
+TEST(ConnectionTest, AddressThatIsSilentDelaysNoOther) {
+  const SilentPort silent;
+  for (const bool is_first : {true, false}) {
+    auto server = std::make_unique<TcpServer>();
+    std::vector<Endpoint> endpoints{{"127.0.0.1", silent.Port()}, {"127.0.0.1", server->Port()}};
+    if (!is_first) std::ranges::reverse(endpoints);
+    Mount mount(endpoints);
+    const Instant begun = mount.clock.Now();
+    ASSERT_TRUE(mount.session.Start(seconds(5)));
+    EXPECT_LT(mount.clock.Now() - begun, milliseconds(900)) << "the silent one is not waited for";
+    EXPECT_LT(Shortest([&] { return RestartTakes(server, mount, ""); }), milliseconds(100));
+  }
+}
+
+TEST(ConnectionTest, NewSessionAfterALossComesAtOnce) {
+  TcpServer server;
+  Mount mount(server);
+  ASSERT_TRUE(mount.session.Start(seconds(5)));
+  const Duration took = Shortest([&] {
+    server.ForgetSession();
+    const int sessions = mount.listener.sessions;
+    const Instant begun = mount.clock.Now();
+    server.CutAfter(1);
+    mount.session.Call<Operation::kFsync>({}, [](auto&&) {});
+    EXPECT_TRUE(mount.Eventually([&] { return mount.listener.sessions > sessions; }));
+    return mount.clock.Now() - begun;
+  });
+  EXPECT_LT(took, milliseconds(200));
+}
+
+struct AheadClock final : Clock {
+  Instant Now() const override { return real.Now() + ahead.load(); }
+  BootClock real;
+  std::atomic<Duration> ahead{Duration::zero()};
+};
+
+// How long it takes from one refusal to the next.
+struct RefusalTimer final : Transport::Handler {
+  void OnUp(LinkId, std::string_view) override {}
+  void OnFrame(const FrameHeader&, std::span<const std::byte>, std::span<const std::byte>) override {}
+  void OnDown(std::string_view, Instant) override {}
+  void OnTick() override {}
+  void OnUnreachable(int, std::string_view) override {
+    const std::scoped_lock lock(mutex);
+    times.push_back(real.Now());
+    changed.notify_all();
+  }
+  Duration Next() {
+    std::unique_lock lock(mutex);
+    times.clear();
+    EXPECT_TRUE(changed.wait_for(lock, seconds(20), [this] { return times.size() >= 3; }));
+    return times.size() < 3 ? Duration() : times[2] - times[1];
+  }
+  BootClock real;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<Instant> times;
+};
+
+TEST(ConnectionTest, RefusalsAreAskedForLessOftenTheLongerTheyGoOn) {
+  AheadClock clock;
+  RefusalTimer timer;
+  Connection connection({{"127.0.0.1", DeadPort()}}, clock);
+  connection.Start(timer);
+  EXPECT_LT(Shortest([&] { return timer.Next(); }), milliseconds(100));
+  clock.ahead = seconds(3600);
+  timer.Next();  // the one that was due is among them
+  EXPECT_GE(timer.Next(), milliseconds(450));
+  connection.Stop();
+}
+
 TEST(ConnectionTest, LostSessionAnswersEstaleAndGoesOn) {
   TcpServer server;
   Mount mount(server);
@@ -261,11 +388,6 @@ TEST(ConnectionTest, GarbageClosesTheLinkAndTheSessionSurvives) {
 
 // --- Addresses
 // ----------------------------------------------------------------------------------------------------------
-
-std::uint16_t DeadPort() {
-  TcpServer server;
-  return server.Port();
-}
 
 TEST(ConnectionTest, AddressesAreTriedInTurn) {
   TcpServer server;
