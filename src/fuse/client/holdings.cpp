@@ -16,11 +16,17 @@ namespace {
 
 constexpr SessionId kOwn{1};  // every owner here is of this session
 
-LockOwner OwnerOf(const LockRequest& lock) { return {kOwn, lock.owner}; }
+LockOwner OwnerOf(const LockRequest& lock) {
+  return {kOwn, lock.owner};
+}
 
-ByteRange RangeOf(const LockRequest& lock) { return {lock.start, lock.last}; }
+ByteRange RangeOf(const LockRequest& lock) {
+  return {lock.start, lock.last};
+}
 
-bool IsValid(const LockRequest& lock) { return lock.start <= lock.last && lock.last <= kRangeEnd; }
+bool IsValid(const LockRequest& lock) {
+  return lock.start <= lock.last && lock.last <= kRangeEnd;
+}
 
 // batond keeps ranges of different incarnations apart; here too.
 std::optional<Guid> MarkOf(Epoch epoch) {
@@ -31,8 +37,8 @@ std::optional<Guid> MarkOf(Epoch epoch) {
   return mark;
 }
 
-constexpr std::size_t kFixedSize = 4 + 1;         // of AssertRequest: a count and is_last
-constexpr std::size_t kHandleSize = 8 + 4 + 4;    // of HeldHandle, without the proof's bytes and the locks
+constexpr std::size_t kFixedSize = 4 + 1;       // of AssertRequest: a count and is_last
+constexpr std::size_t kHandleSize = 8 + 4 + 4;  // of HeldHandle, without the proof's bytes and the locks
 constexpr std::size_t kLockSize = 1 + 1 + 3 * 8 + 4;
 
 }  // namespace
@@ -184,7 +190,8 @@ std::vector<HeldLock> Holdings::LocksOf(HandleId id, const Handle& handle) {
   if (!handle.file->second.records) return locks;
   for (const baton::Lock& lock : handle.file->second.records->HeldThrough(id)) {
     const LockMode mode = lock.type == LockType::kWrite ? LockMode::kWrite : LockMode::kRead;
-    locks.push_back({LockKind::kRecord, mode, lock.owner.owner(), lock.range.start, lock.range.last, lock.pid});
+    locks.push_back(
+        {LockKind::kRecord, mode, lock.owner.owner(), lock.range.start, lock.range.last, lock.pid});
   }
   return locks;
 }
@@ -198,7 +205,8 @@ protocol::AssertRequest Holdings::Next(Assertion& assertion, std::size_t room) c
     if (handle != nullptr) {  // else it was revoked or fenced since Begin
       size += kHandleSize + handle->proof.size();
       std::vector<HeldLock> locks = LocksOf(id, *handle);
-      locks.erase(locks.begin(), locks.begin() + static_cast<std::ptrdiff_t>(std::min(assertion.locks_told, locks.size())));
+      locks.erase(locks.begin(),
+                  locks.begin() + static_cast<std::ptrdiff_t>(std::min(assertion.locks_told, locks.size())));
       const std::size_t fitting = size > room ? 0 : std::min(locks.size(), (room - size) / kLockSize);
       if (size > room || (fitting == 0 && !locks.empty())) return request;
       const bool is_whole = fitting == locks.size();

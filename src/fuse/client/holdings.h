@@ -1,17 +1,21 @@
-// Holdings: what a session holds at batond, as it has to be asserted to one that was started again (rules D2, D4,
-// S1): each open with its proof, each lock as granted. It follows batond's answers and nothing else, so that it is
-// what batond had when it gave the last of them; what a request that was not answered may have done, MayHaveDone
-// takes into account when it matters. It knows no frames, slots or generations: Session feeds it.
+// Holdings: what a session holds at batond, as it has to be asserted to one that was started again (rules D2,
+// D4, S1): each open with its proof, each lock as granted. It follows batond's answers and nothing else, so
+// that it is what batond had when it gave the last of them; what a request that was not answered may have
+// done, MayHaveDone takes into account when it matters. It knows no frames, slots or generations: Session
+// feeds it.
 //
-// POSIX and OFD locks belong to (file, owner), each range to the handle through which it was set last; flock belongs
-// to the handle. The algebra is LockTable's, the server's own.
+// POSIX and OFD locks belong to (file, owner), each range to the handle through which it was set last; flock
+// belongs to the handle. The algebra is LockTable's, the server's own.
 //
-// When in doubt the weaker is asserted, never the stronger: what is asserted too much could be somebody else's
-// by now. Two requests of one owner for the same bytes, outstanding at the same time, may have taken effect in
-// either order, whatever the order of the answers (a lock that had to wait is answered by another thread), and
-// before the answers come again after a break too. Session then calls MayHaveDone with what the other did. A
-// program that does not order its own lock and its own unlock has to expect that the unlock came last, so it is told
-// nothing wrong; one that does, makes the second call after the first has returned, and the two are never in doubt.
+// When in doubt the weaker is asserted, never the stronger: what is asserted too much could be somebody
+// else's by now. batond takes LOCK, FLUSH and CLOSE in the order in which they are sent, but a lock that has
+// to wait is granted later, and answered by another thread: after the answer to an unlock, by the same owner,
+// that was carried out after it. So of a lock and a later unlock for the same bytes that were outstanding
+// together nobody can tell which came last, nor of two locks of different modes. Session then calls
+// MayHaveDone with what the other did. A program that makes one call after the other has returned never has
+// such two; one that does not, in two of its threads, has to expect that the unlock came last. An unlock and
+// a later lock are in no doubt: unlocking never waits. (That is what a lock's undoing and the program's next
+// try are.) After a break the answers come in the order of the sending.
 //
 // One thread at a time (the transport's). About 450 bytes a handle with its proof and 170 a lock.
 #pragma once
@@ -58,9 +62,9 @@ class Holdings {
 
   // Where an assertion is: nothing may be Opened or Locked before its end.
   struct Assertion {
-    std::vector<HandleId> left;     // the last is the next
-    std::size_t locks_told = 0;     // of the next one
-    std::size_t handles = 0;        // so far
+    std::vector<HandleId> left;  // the last is the next
+    std::size_t locks_told = 0;  // of the next one
+    std::size_t handles = 0;     // so far
     std::size_t locks = 0;
   };
   Assertion Begin() const;

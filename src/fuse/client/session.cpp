@@ -13,6 +13,15 @@ namespace baton::client {
 using protocol::FrameHeader;
 using protocol::FrameKind;
 
+namespace {
+
+bool IsOrdered(Operation operation) {
+  const auto properties = protocol::PropertiesOf(operation);
+  return properties && properties->order == protocol::Order::kOrdered;
+}
+
+}  // namespace
+
 Session::Session(Transport& transport, const Clock& clock, SessionIdentity identity,
                  SessionListener& listener)
     : transport_(transport), clock_(clock), identity_(std::move(identity)), listener_(listener) {
@@ -110,9 +119,12 @@ PendingCall& Session::Take() {
 }
 
 void Session::Submit(PendingCall& call, Generation generation) {
+  std::unique_lock in_order(order_mutex_, std::defer_lock);
+  if (IsOrdered(call.operation)) in_order.lock();
   std::unique_lock lock(mutex_);
   if (ended_) {
     lock.unlock();
+    if (in_order) in_order.unlock();
     FinishUnsent(call, ENOTCONN);
     return;
   }

@@ -234,6 +234,9 @@ class Session final : private Transport::Handler {
   std::atomic<std::uint64_t> tokens_{0};
   std::atomic<std::uint64_t> generation_{1};
 
+  // From the taking of a slot to the end of the sending, for what batond carries out in the order in which it comes:
+  // the slots' order is that one (holdings.h). Before mutex_.
+  std::mutex order_mutex_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Status status_;

@@ -1,5 +1,5 @@
-// What a session holds, and its assertion to a batond that was started again (rules D2, D4). Everything here runs on
-// the transport's thread.
+// What a session holds, and its assertion to a batond that was started again (rules D2, D4). Everything here
+// runs on the transport's thread.
 #include <algorithm>
 
 #include "base/log.h"
@@ -9,6 +9,7 @@ namespace baton::client {
 
 using protocol::FrameHeader;
 using protocol::FrameKind;
+using protocol::LockMode;
 using protocol::LockRequest;
 
 namespace {
@@ -44,7 +45,8 @@ bool Session::NoteHeld(const PendingCall& call, const RawAnswer& answer) {
     case Operation::kCreate: {
       if (answer.error != 0) return true;
       const auto granted = protocol::Decode<protocol::OpenReply>(answer.body);
-      if (!granted || granted->handle == HandleId{} || granted->proof.size() > protocol::kMaxProofSize) return false;
+      if (!granted || granted->handle == HandleId{} || granted->proof.size() > protocol::kMaxProofSize)
+        return false;
       holdings_.Opened(*granted, answer.epoch);
       return true;
     }
@@ -71,7 +73,8 @@ void Session::NoteLock(const PendingCall& call, const LockRequest& lock) {
   if (call.doubt) holdings_.MayHaveDone(*call.doubt);
   const std::scoped_lock guard(mutex_);
   for (PendingCall* other : slots_.OutstandingLocks()) {
-    if (other == &call) continue;
+    // What gives up never waits: a lock that was sent after it came after it.
+    if (other == &call || (lock.mode == LockMode::kUnlock && other->order > call.order)) continue;
     const auto on = RequestOf<LockRequest>(*other);
     if (holdings_.Cross(lock, on)) CastDoubt(lock, on, other->doubt);
   }
@@ -80,7 +83,8 @@ void Session::NoteLock(const PendingCall& call, const LockRequest& lock) {
 // --- The assertion
 // -----------------------------------------------------------------------------------------------------
 
-// What was outstanding may have been carried out by the batond that is gone; it is sent again afterwards, or asked for.
+// What was outstanding may have been carried out by the batond that is gone; it is sent again afterwards, or
+// asked for.
 void Session::BeginAssertion(std::uint64_t server_boot) {
   {
     const std::scoped_lock lock(mutex_);
@@ -88,7 +92,8 @@ void Session::BeginAssertion(std::uint64_t server_boot) {
       if (call->operation == Operation::kLock) holdings_.MayHaveDone(RequestOf<LockRequest>(*call));
       if (call->operation == Operation::kFlush)
         holdings_.MayHaveDone(AsUnlock(RequestOf<protocol::FlushRequest>(*call)));
-      if (call->operation == Operation::kClose) holdings_.Closed(RequestOf<protocol::CloseRequest>(*call).handle);
+      if (call->operation == Operation::kClose)
+        holdings_.Closed(RequestOf<protocol::CloseRequest>(*call).handle);
     }
   }
   asserting_ = {.where = holdings_.Begin(), .begun = clock_.Now(), .server_boot = server_boot};
@@ -100,7 +105,8 @@ void Session::AssertNext() {
   asserting_.is_last_sent = request.is_last;
   std::vector<std::byte> body;
   protocol::Encoder(body).Put(request);
-  transport_.Send(Link(), {.operation = static_cast<std::uint16_t>(Operation::kAssert), .kind = FrameKind::kRequest},
+  transport_.Send(Link(),
+                  {.operation = static_cast<std::uint16_t>(Operation::kAssert), .kind = FrameKind::kRequest},
                   body, {});
 }
 
@@ -115,8 +121,8 @@ void Session::OnAsserted(const FrameHeader& header, std::span<const std::byte> b
   }
   if (!asserting_.is_last_sent) return AssertNext();
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(clock_.Now() - asserting_.begun);
-  log::Info("batond at {} was started again: {} opens and {} locks asserted, {} opens refused, in {} ms", peer_,
-            asserting_.where.handles, asserting_.where.locks, asserting_.refused, took.count());
+  log::Info("batond at {} was started again: {} opens and {} locks asserted, {} opens refused, in {} ms",
+            peer_, asserting_.where.handles, asserting_.where.locks, asserting_.refused, took.count());
   const std::uint64_t server_boot = asserting_.server_boot;
   asserting_ = {};
   {

@@ -276,6 +276,7 @@ void Session::DrainQueue() {
   for (;;) {
     PendingCall* call = nullptr;
     LinkId link = kNoLink;
+    const std::scoped_lock in_order(order_mutex_);
     {
       const std::scoped_lock lock(mutex_);
       while (phase_ == Phase::kLive && !queue_.empty() && queue_.front()->only_waits) {

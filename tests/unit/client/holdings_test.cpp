@@ -24,7 +24,9 @@ constexpr LockMode kNone = LockMode::kUnlock;
 constexpr LockMode kR = LockMode::kRead;
 constexpr LockMode kW = LockMode::kWrite;
 
-FileRef Ref(unsigned char name) { return FileRef(std::array{std::byte{name}}); }
+FileRef Ref(unsigned char name) {
+  return FileRef(std::array{std::byte{name}});
+}
 
 LockRequest Record(std::uint64_t handle, std::uint64_t owner, LockMode mode, std::uint64_t start = 0,
                    std::uint64_t last = kRangeEnd) {
@@ -32,13 +34,19 @@ LockRequest Record(std::uint64_t handle, std::uint64_t owner, LockMode mode, std
 }
 
 LockRequest Flock(std::uint64_t handle, LockMode mode) {
-  return {.handle = HandleId{handle}, .kind = LockKind::kFlock, .mode = mode, .owner = 99, .last = kRangeEnd, .pid = 7};
+  return {.handle = HandleId{handle},
+          .kind = LockKind::kFlock,
+          .mode = mode,
+          .owner = 99,
+          .last = kRangeEnd,
+          .pid = 7};
 }
 
 class HoldingsTest : public ::testing::Test {
  protected:
   void Open(std::uint64_t handle, unsigned char file = 'f', std::uint64_t epoch = 0) {
-    holdings.Opened({.handle = HandleId{handle}, .file = Ref(file), .proof = "p" + std::to_string(handle)}, Epoch{epoch});
+    holdings.Opened({.handle = HandleId{handle}, .file = Ref(file), .proof = "p" + std::to_string(handle)},
+                    Epoch{epoch});
   }
   // All that would be asserted: "handle: locks", as they come.
   std::vector<std::string> Told(std::size_t room = protocol::kMaxBodySize) {
@@ -71,7 +79,9 @@ class HoldingsTest : public ::testing::Test {
   Holdings holdings;
 };
 
-TEST_F(HoldingsTest, NothingIsHeldAtFirst) { EXPECT_THAT(Told(), IsEmpty()); }
+TEST_F(HoldingsTest, NothingIsHeldAtFirst) {
+  EXPECT_THAT(Told(), IsEmpty());
+}
 
 TEST_F(HoldingsTest, OpensInTheOrderOfTheirNumbersUntilClosed) {
   for (const int handle : {3, 1, 2}) Open(handle);

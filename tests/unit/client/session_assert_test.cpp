@@ -1,4 +1,5 @@
-// A session whose batond was started again: what it asserts and when, and what it does not. Rules D2, D3, D4, S1.
+// A session whose batond was started again: what it asserts and when, and what it does not. Rules D2, D3, D4,
+// S1.
 #include <chrono>
 
 #include "session_fixture.h"
@@ -35,7 +36,12 @@ class AssertTest : public SessionTest {
     options.token = last_token_ = session.NewToken();
     options.late = [](auto&&) {};
     session.Call<Operation::kLock>(
-        {.handle = HandleId{handle}, .kind = kind, .mode = mode, .owner = kOwner, .start = start, .last = last},
+        {.handle = HandleId{handle},
+         .kind = kind,
+         .mode = mode,
+         .owner = kOwner,
+         .start = start,
+         .last = last},
         [](auto&&) {}, std::move(options));
     return Last();
   }
@@ -103,7 +109,8 @@ TEST_F(AssertTest, WhatIsHeldComesFirstThenWhatWasOutstanding) {
   EXPECT_THAT(trace, IsEmpty());
   transport.Answer(Last(), protocol::AssertReply{});
   EXPECT_THAT(trace, ElementsAre("resumed"));
-  EXPECT_THAT(Sent(), ElementsAre(Operation::kAssert, Operation::kFsync, Operation::kFsync, Operation::kFsync));
+  EXPECT_THAT(Sent(),
+              ElementsAre(Operation::kAssert, Operation::kFsync, Operation::kFsync, Operation::kFsync));
   EXPECT_EQ(transport.sent[1].header.flags, protocol::kFrameResent);
   EXPECT_EQ(session.State().state, LinkState::kLive);
 }
@@ -336,7 +343,8 @@ TEST_F(AssertTest, LockThatWasGivenUpIsHeldUntilItIsUndone) {  // S5
 // --- Two threads of one owner
 // -------------------------------------------------------------------------------------------
 
-// batond answers a lock that had to wait on another thread: the order of the answers is not the order of the effects.
+// batond answers a lock that had to wait on another thread: the order of the answers is not the order of the
+// effects.
 TEST_F(AssertTest, UnlockThatCrossedALockIsTakenToHaveComeLast) {
   Grant(1);
   const SentFrame lock = Lock(1, LockMode::kWrite, 0, 9);
@@ -348,11 +356,31 @@ TEST_F(AssertTest, UnlockThatCrossedALockIsTakenToHaveComeLast) {
 
 TEST_F(AssertTest, CrossingAnswersInTheOtherOrder) {
   Grant(1);
-  const SentFrame unlock = Lock(1, LockMode::kUnlock, 5, 20);
   const SentFrame lock = Lock(1, LockMode::kWrite, 0, 9);
+  const SentFrame unlock = Lock(1, LockMode::kUnlock, 5, 20);
   transport.Answer(lock, protocol::LockReply{});
   transport.Answer(unlock, protocol::LockReply{});
   EXPECT_EQ(AssertedAfterRestart(), "1w0-4.");
+}
+
+// A lock that was undone, and the next try.
+TEST_F(AssertTest, LockThatWasSentBehindAnUnlockCameAfterIt) {
+  Grant(1);
+  Granted(1, LockMode::kWrite);
+  const SentFrame unlock = Lock(1, LockMode::kUnlock);
+  const SentFrame lock = Lock(1, LockMode::kWrite);
+  transport.Answer(unlock, protocol::LockReply{});
+  transport.Answer(lock, protocol::LockReply{});
+  EXPECT_EQ(AssertedAfterRestart(), "1w0-9.");
+}
+
+TEST_F(AssertTest, DowngradeThatWaitedCrossesWhatWasSentBehindIt) {
+  Grant(1);
+  const SentFrame read = Lock(1, LockMode::kRead);
+  const SentFrame write = Lock(1, LockMode::kWrite);
+  transport.Answer(read, protocol::LockReply{});
+  transport.Answer(write, protocol::LockReply{});
+  EXPECT_EQ(AssertedAfterRestart(), "1r0-9.");
 }
 
 TEST_F(AssertTest, FlushOfTheSameOwnerCrossesItsLocksOnTheFile) {
