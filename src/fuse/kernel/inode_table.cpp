@@ -151,6 +151,19 @@ std::vector<std::shared_ptr<Inode>> InodeTable::All() const {
   return all;
 }
 
+std::string InodeTable::PathOf(const Inode& inode) const {
+  constexpr int kDeepest = 64;  // a folder moved below itself meanwhile, as far as the names here go
+  std::string path;
+  std::lock_guard lock(mutex_);
+  const Inode* at = &inode;
+  for (int depth = 0; at != root_.get() && depth < kDeepest; ++depth) {
+    if (at->parent_ == nullptr) return {};
+    path = at->name_ + (path.empty() ? "" : "/") + path;
+    at = at->parent_.get();
+  }
+  return path;
+}
+
 std::size_t InodeTable::Size() const {
   std::lock_guard lock(mutex_);
   return known_to_kernel_.size();

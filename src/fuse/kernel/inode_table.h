@@ -5,6 +5,7 @@
 // is a leaf.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -70,6 +71,14 @@ class Inode : public std::enable_shared_from_this<Inode> {
   bool SetLocked() { return !locked_.exchange(true); }
   bool WasLocked() const { return locked_; }
 
+  // Rule D3. A change of the data through this inode was acknowledged; gives its number. The transport's thread.
+  std::uint64_t CountWrite() { return written_.fetch_add(1, std::memory_order_relaxed) + 1; }
+  // All that were acknowledged before.
+  std::uint64_t Written() const { return written_.load(std::memory_order_acquire); }
+  // So many of them are on stable storage, or given up for lost. The transport's thread.
+  void SetSettled(std::uint64_t upto) { settled_ = std::max(settled_, upto); }
+  std::uint64_t Settled() const { return settled_; }
+
  private:
   friend class InodeTable;
 
@@ -78,6 +87,8 @@ class Inode : public std::enable_shared_from_this<Inode> {
   std::atomic<bool> retired_ = false;
   std::atomic<bool> locked_ = false;
   std::atomic<bool> untold_ = false;
+  std::atomic<std::uint64_t> written_ = 0;
+  std::uint64_t settled_ = 0;
 
   std::mutex drop_mutex_;
   mutable std::mutex mutex_;
@@ -127,6 +138,8 @@ class InodeTable {
   std::shared_ptr<Inode> FindByNumber(std::uint64_t number) const;
   // All that the kernel may look at under their names: retired ones are not among them.
   std::vector<std::shared_ptr<Inode>> All() const;
+  // Where it was last found, from the mount's root on, for people; empty if the kernel knows no name.
+  std::string PathOf(const Inode& inode) const;
   std::size_t Size() const;
 
  private:

@@ -43,6 +43,7 @@ class KernelReply {
   NoticeMark Since() const { return since_; }
 
   void Error(int error) { fuse_reply_err(Take(), error); }
+  bool ErrorTaken(int error) { return Took(fuse_reply_err(Take(), error)); }
   bool Ok() { return Took(fuse_reply_err(Take(), 0)); }
   void None() { fuse_reply_none(Take()); }
   bool Entry(const fuse_entry_param& entry) { return Took(fuse_reply_entry(Take(), &entry)); }

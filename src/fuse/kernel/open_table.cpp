@@ -85,6 +85,18 @@ std::vector<std::shared_ptr<Open>> OpenTable::KillSessionsBefore(client::Generat
   return Kill([&](const Open& open) { return IsGone(open); });
 }
 
+std::vector<std::shared_ptr<Open>> OpenTable::LoseUnsynced() {
+  std::vector<std::shared_ptr<Open>> losers;
+  std::lock_guard lock(mutex_);
+  for (const auto& [key, open] : opens_) {
+    if (open->dead || open->last_unsynced_ <= open->inode->Settled()) continue;
+    open->lost_ = true;
+    losers.push_back(open);
+  }
+  for (const auto& open : losers) open->inode->SetSettled(open->inode->Written());
+  return losers;
+}
+
 std::vector<int> OpenTable::PidsOf(const Inode& inode) const {
   std::vector<int> pids;
   std::lock_guard lock(mutex_);

@@ -50,6 +50,19 @@ struct Open : std::enable_shared_from_this<Open> {
   // The page cache would keep appended data where the kernel thinks that the end is (rule O7).
   bool Uncached() const { return (flags & (O_DIRECT | O_APPEND)) != 0; }
   bool Writable() const { return (flags & O_ACCMODE) != O_RDONLY; }
+
+  // Rule D3. A change of the data through this open was acknowledged, and is on batond's disk only after an fsync.
+  // The transport's thread.
+  void NoteUnsynced() { last_unsynced_ = inode->CountWrite(); }
+  // ... and was lost, perhaps: true once, for the answer of the next fsync or close.
+  bool TakeLoss() { return lost_.load(std::memory_order_relaxed) && lost_.exchange(false); }
+  // The program did not hear of it.
+  void GiveBackLoss() { lost_ = true; }
+
+ private:
+  friend class OpenTable;
+  std::uint64_t last_unsynced_ = 0;  // Inode::CountWrite's number; 0: none
+  std::atomic<bool> lost_ = false;
 };
 
 class OpenTable {
@@ -68,6 +81,10 @@ class OpenTable {
   std::vector<std::shared_ptr<Open>> KillHandles(client::Generation generation,
                                                  std::span<const HandleId> handles);
   std::vector<std::shared_ptr<Open>> KillSessionsBefore(client::Generation generation);
+
+  // Rule D3: the server's machine went down. Marks the opens through which something was acknowledged that no
+  // fsync of this node made durable; what is acknowledged from now on is none of it. The transport's thread.
+  std::vector<std::shared_ptr<Open>> LoseUnsynced();
 
   // Who has the inode open.
   std::vector<int> PidsOf(const Inode& inode) const;

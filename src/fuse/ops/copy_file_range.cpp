@@ -1,4 +1,4 @@
-#include "fuse/ops/mount.h"
+#include "fuse/ops/durability.h"
 #include "fuse/ops/operations.h"
 
 namespace baton::ops {
@@ -30,6 +30,7 @@ void CopyFileRange(fuse_req_t request, fuse_ino_t, off_t from_offset, fuse_file_
           last.Error(answer.reply.error().value);
           return;
         }
+        if (answer.reply->copied > 0) NoteWritten(*to);
         last.Written(answer.reply->copied);
       },
       std::move(call));

@@ -1,4 +1,4 @@
-#include "fuse/ops/mount.h"
+#include "fuse/ops/durability.h"
 #include "fuse/ops/operations.h"
 
 namespace baton::ops {
@@ -20,6 +20,7 @@ void Fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t len
       std::move(reply), WaitKind::kPlain, allocate,
       [&mount, open](KernelReply to, AllocateAnswer&& answer) {
         mount.NoteFate(answer, open->inode->FateKey());
+        if (answer.reply) NoteResized(*open);
         to.Error(answer.reply ? 0 : answer.reply.error().value);
       },
       std::move(call));

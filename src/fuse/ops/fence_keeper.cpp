@@ -4,6 +4,8 @@
 #include <memory>
 #include <utility>
 
+#include "fuse/ops/durability.h"
+
 namespace baton {
 namespace {
 
@@ -84,8 +86,10 @@ void FenceKeeper::OnRevoked(const protocol::RevokedNotice& notice) {
   const Opens opens = mount_->opens.KillHandles(mount_->session.CurrentGeneration(), notice.handles);
   if (opens.empty()) return;  // said again, or closed meanwhile
   const RetiredInodes retired = RetireInodesOf(opens);
-  log::Warn("batond revoked {} opens of {} files: another instance has them now; they answer ESTALE",
-            opens.size(), retired.size());
+  log::Warn(
+      "batond revoked {} opens of {} files: others have them now, or they could not be restored; they answer "
+      "ESTALE",
+      opens.size(), retired.size());
   TellKernelOf(retired);
 }
 
@@ -107,6 +111,10 @@ void FenceKeeper::OnChanged(const protocol::ChangedNotice& notice) {
 
 void FenceKeeper::OnResumed() {
   mount_->coherence.TrustNothing();
+}
+
+void FenceKeeper::OnServerRebooted() {
+  ops::LoseUnsynced(*mount_);
 }
 
 FenceKeeper::RetiredInodes FenceKeeper::RetireInodesOf(const Opens& opens) {

@@ -27,6 +27,7 @@ class FenceKeeper final : public client::SessionListener {
   void OnSessionLost() override;
   void OnChanged(const protocol::ChangedNotice& notice) override;
   void OnResumed() override;
+  void OnServerRebooted() override;
 
  private:
   using Opens = std::vector<std::shared_ptr<Open>>;

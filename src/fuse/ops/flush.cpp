@@ -1,4 +1,6 @@
-#include "fuse/ops/mount.h"
+#include <fcntl.h>
+
+#include "fuse/ops/durability.h"
 #include "fuse/ops/operations.h"
 
 namespace baton::ops {
@@ -25,10 +27,8 @@ void Flush(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
   open->NotePages();
   if (!open->closing.exchange(true)) open->inode->BeginClose();
   // Nothing was written and nothing locked: batond has nothing to say about it.
-  if (!open->Writable() && !open->inode->WasLocked()) {
-    reply.Ok();
-    return;
-  }
+  const bool changed = open->Writable() || (open->flags & O_TRUNC) != 0;
+  if (!changed && !open->inode->WasLocked()) return ReplyDurable(std::move(reply), *open);
   const protocol::FlushRequest flush{open->handle, info->lock_owner};
   client::CallOptions<Operation::kFlush> call;
   call.generation = open->generation;
@@ -42,7 +42,8 @@ void Flush(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
         const bool withdrawn = !answer.reply && answer.origin == client::Origin::kMount &&
                                answer.fate == client::Fate::kKnown && answer.reply.error() == Errno{EINTR};
         if (withdrawn) FlushForNobody(mount, flush, open->generation);
-        to.Error(answer.reply ? 0 : answer.reply.error().value);
+        if (!answer.reply) return to.Error(answer.reply.error().value);
+        ReplyDurable(std::move(to), *open);
       },
       std::move(call));
 }

@@ -1,4 +1,4 @@
-#include "fuse/ops/mount.h"
+#include "fuse/ops/durability.h"
 #include "fuse/ops/operations.h"
 
 namespace baton::ops {
@@ -8,12 +8,15 @@ void Fsync(fuse_req_t request, fuse_ino_t, int data_only, fuse_file_info* info) 
   KernelReply reply(request);
   const auto open = OpenTable::Get(info->fh);
   if (open->dead) return mount.ReplyLate(std::move(reply), *open);
+  const std::uint64_t written = open->inode->Written();
   client::CallOptions<Operation::kFsync> call;
   call.generation = open->generation;
   mount.Call<Operation::kFsync>(
       std::move(reply), WaitKind::kPlain, {open->handle, data_only != 0},
-      [](KernelReply to, client::Answer<Operation::kFsync>&& answer) {
-        to.Error(answer.reply ? 0 : answer.reply.error().value);
+      [open, written](KernelReply to, client::Answer<Operation::kFsync>&& answer) {
+        if (!answer.reply) return to.Error(answer.reply.error().value);
+        open->inode->SetSettled(written);
+        ReplyDurable(std::move(to), *open);
       },
       std::move(call));
 }

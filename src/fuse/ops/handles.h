@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "fuse/ops/durability.h"
 #include "fuse/ops/mount.h"
 
 namespace baton::ops {
@@ -25,6 +26,7 @@ std::shared_ptr<baton::Open> MakeOpen(const client::Answer<kOp>& answer, const p
   if (answer.epoch != kNewEpoch) {
     open->incarnation = Incarnation{caller.member ? caller.member->guid : Guid{}, answer.epoch};
   }
+  if ((flags & O_TRUNC) != 0) NoteResized(*open);
   return open;
 }
 

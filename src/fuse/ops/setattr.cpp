@@ -1,4 +1,5 @@
 #include "fuse/ops/convert.h"
+#include "fuse/ops/durability.h"
 #include "fuse/ops/mount.h"
 #include "fuse/ops/operations.h"
 
@@ -8,7 +9,8 @@ namespace {
 using SetattrAnswer = client::Answer<Operation::kSetattr>;
 
 void Send(Mount& mount, KernelReply reply, protocol::SetattrRequest setattr, Who caller,
-          client::Generation generation, const std::shared_ptr<Inode>& inode) {
+          client::Generation generation, const std::shared_ptr<Inode>& inode,
+          const std::shared_ptr<baton::Open>& open = nullptr) {
   setattr.caller = caller;
   client::CallOptions<Operation::kSetattr> call;
   call.generation = generation;
@@ -17,8 +19,10 @@ void Send(Mount& mount, KernelReply reply, protocol::SetattrRequest setattr, Who
   };
   mount.Call<Operation::kSetattr>(
       std::move(reply), WaitKind::kPlain, setattr,
-      [&mount, inode, caller = std::move(caller)](KernelReply to, SetattrAnswer&& answer) {
+      [&mount, inode, resized = setattr.change.Has(attr_mask::kSize) ? open : nullptr,
+       caller = std::move(caller)](KernelReply to, SetattrAnswer&& answer) {
         mount.NoteFate(answer, inode->FateKey());
+        if (answer.reply && resized) NoteResized(*resized);
         mount.PinCaller(caller, answer.epoch);
         mount.ReplyAttributes(std::move(to), answer.reply);
       },
@@ -38,7 +42,7 @@ void Setattr(fuse_req_t request, fuse_ino_t number, struct stat* attributes, int
     if (open->dead) return mount.ReplyLate(std::move(reply), *open);
     setattr.handle = open->handle;
     Who caller = mount.Looker(reply);
-    Send(mount, std::move(reply), std::move(setattr), std::move(caller), open->generation, inode);
+    Send(mount, std::move(reply), std::move(setattr), std::move(caller), open->generation, inode, open);
     return;
   }
   mount.WithCaller(std::move(reply), Purpose::kChange,

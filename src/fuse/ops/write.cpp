@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "fuse/ops/durability.h"
 #include "fuse/ops/mount.h"
 #include "fuse/ops/operations.h"
 
@@ -41,6 +42,7 @@ void DropRangeThenReply(Mount& mount, KernelReply reply, const std::shared_ptr<b
 void Answered(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open, std::uint64_t offset,
               WriteOrder::Earlier earlier, const WriteAnswer& answer) {
   mount.NoteFate(answer, open->inode->FateKey());
+  if (answer.reply) NoteWritten(*open);
   if (!answer.reply) {
     reply.Error(answer.reply.error().value);
   } else if (answer.reply->offset != offset) {
