@@ -54,7 +54,7 @@ void ReplyRecord::Begin(std::uint32_t sequence, std::uint16_t operation) {
 void ReplyRecord::Note(std::span<const std::byte> bytes) {
   const std::uint32_t size = notes_size_.load(std::memory_order_relaxed);
   BATON_CHECK(bytes.size() <= kMostNotes - size);
-  std::ranges::copy(bytes, notes_.begin() + size);
+  if (!bytes.empty()) std::memcpy(notes_.data() + size, bytes.data(), bytes.size());
   notes_size_.store(size + static_cast<std::uint32_t>(bytes.size()), std::memory_order_release);
 }
 
@@ -63,7 +63,7 @@ void ReplyRecord::Finish(const Reply& reply) {
   error_ = reply.error;
   epoch_ = reply.epoch;
   body_size_ = static_cast<std::uint32_t>(reply.body.size());
-  std::ranges::copy(reply.body, body_.begin());
+  if (!reply.body.empty()) std::memcpy(body_.data(), reply.body.data(), reply.body.size());
   mark_.store(mark_.load(std::memory_order_relaxed) | kDone, std::memory_order_release);
 }
 
