@@ -1,12 +1,17 @@
 """What is done to the server and to the nodes of a chaos run: a thread for each, with random choices of its own."""
 import os
 import random
+import pathlib
 import signal
+import subprocess
 import threading
 import time
 import traceback
 
 from lab import LinkDown, PacketsDropped
+
+
+FUSE_CONNECTIONS = pathlib.Path("/sys/fs/fuse/connections")
 
 
 class HearsNothing:
@@ -140,13 +145,33 @@ class NodeFaults(Faults):
     def kill_mount(self):
         with self.usable:
             self.actions.did("mount-kill", node=self.node.name)
-            self.node.kill_mount()
+            self.end_mount()
             if self.dice.random() < 0.5:
                 self.played.jobs.kill_all(self.node)
             self.wait(self.dice.choice([0, 0.1, 1.0]))
             begin = time.monotonic()
             self.remount()
             self.actions.did("mount", begin, node=self.node.name)
+
+    def end_mount(self):
+        """SIGKILL, which must be the end of it. If it is not, its connection is aborted, so that the run goes on and what waits for
+        it ends."""
+        mount = self.node.runs[-1]
+        device = os.minor(self.device(mount.point))
+        try:
+            mount.kill()
+        except subprocess.TimeoutExpired:
+            self.played.problems.append(f"{mount.title} did not end within 10 s of SIGKILL")
+            FUSE_CONNECTIONS.joinpath(str(device), "abort").write_text("1")
+            mount.kill()
+
+    def device(self, point):
+        """The mount's device, without asking the mount."""
+        for line in (self.node.path("/proc") / str(self.node.pid) / "mountinfo").read_text().splitlines():
+            words = line.split()
+            if words[4] == str(point):
+                return os.makedev(*map(int, words[2].split(":")))
+        raise AssertionError(f"nothing is mounted at {point}")
 
     def remount(self, within=30.0):
         """The server may be away at that moment."""

@@ -52,7 +52,7 @@ class Job:
         self.program = program
         self.nodes = nodes
         self.instance = str(uuid.uuid4()) if instance else None
-        self.setting = {"path": path or name, "pace": 0.06, **setting}
+        self.setting = {"path": path or name, **setting}
         self.moves = len(nodes) > 1
         self.count = 0
         self.runs = []          # those that may still live
@@ -168,7 +168,7 @@ class Jobs:
                 faults.usable.release()
 
     def _popen(self, job, node, name):
-        setting = {**job.setting, "run": name, "job": job.name, "node": node.name, "instance": job.instance, "workload": job.workload,
+        setting = {"pace": self.played.options.pace, **job.setting, "run": name, "job": job.name, "node": node.name, "instance": job.instance, "workload": job.workload,
                    "seed": self.played.seed, "histories": str(self.played.directory / "histories"), "stop": str(self.stop_path)}
         with open(self.played.directory / f"stderr-{name}", "ab") as log:
             return node.popen([*PYTHON, HERE / "programs" / f"{job.program}.py", json.dumps(setting)], instance=job.instance,
@@ -177,7 +177,10 @@ class Jobs:
     def kill(self, run, why):
         self.actions.did("killed", run=run.name, node=run.node.name, why=why)
         run.kill()
-        eventually(lambda: not run.group_alive() or not run.alive, 60, f"{run.name} ends when it is killed")
+        try:
+            eventually(lambda: not run.alive, 20, f"{run.name} ends when it is killed")
+        except AssertionError as error:
+            self.played.problems.append(str(error))
 
     def kill_all(self, node):
         """All programs of the node, whose mount is gone."""
@@ -199,7 +202,10 @@ class Jobs:
                 if job.name in missing and any(path.stat().st_size > sizes.get(path, 0) + 1000 for path in histories.glob(f"{job.name}-*.jsonl")):
                     missing.remove(job.name)
             return not missing
-        eventually(all_gone_on, 20, lambda: missing)
+        try:
+            eventually(all_gone_on, 20)
+        except AssertionError:
+            raise AssertionError(f"after all was mended these did not go on: {sorted(missing)}") from None
 
     def end(self, within=30.0):
         """All end by themselves; who does not is killed, which the checker sees."""

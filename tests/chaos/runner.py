@@ -56,6 +56,7 @@ class Round:
         self.nodes = [self.lab.node(name) for name in NODES]
         for node in self.nodes:
             node.mount()
+        self.problems = []       # beside what the checker finds
         self.jobs = Jobs(self)
         self.faults = [NodeFaults(self, node) for node in self.nodes] if not options.kill_only else []
         self.killer = ServerFaults(self)
@@ -70,20 +71,18 @@ class Round:
             time.sleep(0.1)
         for thread in threads:
             thread.stop()
-        failures = [thread.failed for thread in threads if thread.failed]
-        return failures + self.settle()
+        self.problems += [thread.failed for thread in threads if thread.failed]
+        self.settle()
 
     def settle(self):
         """All is well again: every job goes on, and ends when it is asked to."""
         self.actions.did("healed")
-        problems = []
         for step in (self.jobs.gone_on, self.jobs.end, self.nothing_left):
             try:
                 step()
             except AssertionError as error:
-                problems.append(str(error))
+                self.problems.append(str(error))
         self.actions.did("over")
-        return problems
 
     def nothing_left(self):
         """When no program is left, the server keeps nothing of theirs."""
@@ -92,11 +91,15 @@ class Round:
         if status["waiting"]:
             raise AssertionError(f"waiting requests are left behind: {status}")
 
-    def judge(self, problems):
+    def judge(self):
         """Ends the daemons and reads what is there; whether all was well."""
+        problems = self.problems
         for mount in [mount for node in self.nodes for mount in node.runs if mount.alive]:
-            if mount.unmount() != 0:
-                problems.append(f"{mount.title} ended with an error")
+            try:
+                if mount.unmount() != 0:
+                    problems.append(f"{mount.title} ended with an error")
+            except AssertionError as error:
+                problems.append(str(error))
         if self.server.terminate() != 0:
             problems.append("batond ended with an error")
         daemons = [self.server, *(mount for node in self.nodes for mount in node.runs)]
@@ -124,6 +127,7 @@ def arguments(words):
     parser.add_argument("--no-kill", action="store_true", help="the server lives")
     parser.add_argument("--kills", type=int, default=0, help="end after so many kills of the server")
     parser.add_argument("--lease", type=float, default=3.0)
+    parser.add_argument("--pace", type=float, default=0.06, help="seconds, on average, between two steps of a program")
     parser.add_argument("--keep", action="store_true", help="keep the directory also when all is well")
     parser.add_argument("--server", action="append", default=[], help="an option for batond")
     return parser.parse_args(words)
@@ -139,8 +143,8 @@ def main(words):
         played = Round(options, number)
         well = False
         try:
-            problems = played.run(seconds / rounds)
-            well = played.judge(problems)
+            played.run(seconds / rounds)
+            well = played.judge()
         finally:
             played.close(keep=options.keep or not well)
         good = good and well
