@@ -52,8 +52,9 @@ class Stage:
         self.address = f"127.0.0.1:{free_port()}"
         self._stack = contextlib.ExitStack()
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
-        self.server = self.start("batond", "--export", self.export, "--state-dir", self.state, "--listen", self.address,
-                                 "--log-level", "error", *server_options)
+        self._server_words = ["--export", self.export, "--state-dir", self.state, "--listen", self.address, "--log-level", "error",
+                              *server_options]
+        self.server = self.start("batond", *self._server_words)
         host, port = self.address.split(":")
 
         def listening():
@@ -79,6 +80,12 @@ class Stage:
             process.wait(30)
         self._stack.callback(end)
         return process
+
+    def restart(self):
+        """SIGKILL to batond, and a new one; does not wait for its port."""
+        self.server.kill()
+        self.server.wait(30)
+        self.server = self.start("batond", *self._server_words)
 
     def mounted(self, name, command):
         """Runs a file system in the foreground; its mount point."""
@@ -114,4 +121,4 @@ def show(options, result, lines):
         print(json.dumps(result))
     else:
         print("\n".join(lines))
-        print(f"load average {result['load']:.1f} on {os.cpu_count()} cores; times in microseconds")
+        print(f"load average {result['load']:.1f} on {os.cpu_count()} cores; times in {result.get('unit', 'microseconds')}")

@@ -1,12 +1,16 @@
 // The load of bench/sessions: many sessions with many handles each, at the level of the protocol. One thread,
-// blocking sockets; up to kInFlight requests of one session are in flight at a time, each on a slot of its own.
+// blocking sockets; up to kInFlight requests of one session are in flight at a time, each on a slot of its
+// own.
 //
 //   bench_sessions PORT SESSIONS HANDLES     opens files s<i>-<j> of the export's root, then locks each of
 //   them.
 // Says "connected", "open" and "locked" when that is true of all, and waits for a line on stdin after each.
+// From then on, until its stdin ends, whenever batond has gone and come back: resumes all sessions at once,
+// asserts what they hold, and says "resumed".
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -45,22 +49,65 @@ constexpr std::size_t kInFlight = 16;
 
 class Client {
  public:
-  Client(std::uint16_t port, const std::string& name) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  Client(std::uint16_t port, const std::string& name) : port_(port), name_(name) {
+    if (!Connect()) Die("cannot connect");
+    SayHello();
+    root = HearHello();
+  }
+
+  // False: nobody listens.
+  bool Connect() {
+    fd_ = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address{};
     address.sin_family = AF_INET;
-    address.sin_port = htons(port);
+    address.sin_port = htons(port_);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (connect(fd_.Get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) Die("cannot connect");
+    if (connect(fd_.Get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return false;
     const int on = 1;
     setsockopt(fd_.Get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return true;
+  }
+
+  // A new session, or the one that it had.
+  void SayHello() {
     HelloRequest hello;
     hello.magic = kMagic;
     hello.oldest_version = hello.newest_version = kProtocolVersion;
-    hello.node = hello.boot = hello.machine = hello.run = name;
+    hello.node = hello.boot = hello.machine = hello.run = name_;
     hello.mount_point = "/bench";
+    hello.session = root.session;
+    hello.secret = root.secret;
     Send<Operation::kHello>(hello, kNoSlot, 0);
-    root = *Receive<Operation::kHello>().reply;
   }
+
+  HelloReply HearHello() { return *Receive<Operation::kHello>().reply; }
+
+  // After it was resumed: all that it holds, in frames that are not too large.
+  void Assert() {
+    asserts_ = 0;
+    AssertRequest request;
+    std::size_t size = 0;
+    for (const HeldHandle& handle : held) {
+      const std::size_t more = handle.proof.size() + 64 * (1 + handle.locks.size());
+      if (size + more > kMaxBodySize) {
+        SendAssert(request);
+        request.handles.clear();
+        size = 0;
+      }
+      request.handles.push_back(handle);
+      size += more;
+    }
+    request.is_last = true;
+    SendAssert(request);
+  }
+
+  void HearAsserted() {
+    for (; asserts_ > 0; --asserts_) {
+      if (!Receive<Operation::kAssert>().reply->refused.empty()) Die("a handle was refused after a restart");
+    }
+  }
+
+  int fd() const { return fd_.Get(); }
 
   // The replies in the order of the requests.
   template <Operation kOp>
@@ -80,6 +127,7 @@ class Client {
   }
 
   HelloReply root;
+  std::vector<HeldHandle> held;  // with its locks
 
  private:
   template <Operation kOp>
@@ -120,7 +168,15 @@ class Client {
     return {header.slot, std::move(*reply)};
   }
 
+  void SendAssert(const AssertRequest& request) {
+    Send<Operation::kAssert>(request, kNoSlot, 0);
+    ++asserts_;
+  }
+
+  std::uint16_t port_;
+  std::string name_;
   UniqueFd fd_;
+  int asserts_ = 0;  // not answered yet
   std::array<std::uint32_t, kInFlight> sequences_{};
 };
 
@@ -131,7 +187,21 @@ Caller Anybody() {
   return caller;
 }
 
-std::vector<LockRequest> OpenAll(Client& client, int session, int handles) {
+std::vector<LockRequest> LocksOf(Client& client) {
+  std::vector<LockRequest> locks;
+  for (HeldHandle& handle : client.held) {
+    LockRequest lock;
+    lock.handle = handle.handle;
+    lock.mode = LockMode::kWrite;
+    lock.owner = 1;
+    lock.pid = getpid();
+    locks.push_back(lock);
+    handle.locks.push_back({lock.kind, lock.mode, lock.owner, lock.start, lock.last, lock.pid});
+  }
+  return locks;
+}
+
+void OpenAll(Client& client, int session, int handles) {
   std::vector<LookupRequest> lookups;
   for (int i = 0; i < handles; ++i) {
     lookups.push_back({client.root.root, "s" + std::to_string(session) + "-" + std::to_string(i), Anybody()});
@@ -140,16 +210,33 @@ std::vector<LockRequest> OpenAll(Client& client, int session, int handles) {
   for (const NodeReply& node : client.Batch<Operation::kLookup>(lookups)) {
     opens.push_back({node.file, O_RDWR, Duration(0), Anybody()});
   }
-  std::vector<LockRequest> locks;
   for (const OpenReply& open : client.Batch<Operation::kOpen>(opens)) {
-    LockRequest lock;
-    lock.handle = open.handle;
-    lock.mode = LockMode::kWrite;
-    lock.owner = 1;
-    lock.pid = getpid();
-    locks.push_back(lock);
+    client.held.push_back({open.handle, open.proof, {}});
   }
-  return locks;
+}
+
+// Waits until batond has closed the connections. False: stdin has ended.
+bool ServerWent(const Client& client) {
+  std::array<pollfd, 2> both{{{client.fd(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}}};
+  std::array<char, 4096> bytes;
+  while (true) {
+    poll(both.data(), both.size(), -1);
+    if (both[1].revents != 0) return false;
+    if (recv(client.fd(), bytes.data(), bytes.size(), 0) <= 0) return true;  // before that: notices
+  }
+}
+
+void ResumeAll(std::vector<std::unique_ptr<Client>>& clients) {
+  for (auto& client : clients) {
+    while (!client->Connect()) usleep(2000);
+  }
+  for (auto& client : clients) client->SayHello();
+  for (auto& client : clients) {
+    const HelloReply reply = client->HearHello();
+    if (!reply.resumed) Die("a session was not resumed after a restart");
+    if (reply.must_assert) client->Assert();
+  }
+  for (auto& client : clients) client->HearAsserted();
 }
 
 void SayAndWait(const char* what) {
@@ -172,15 +259,18 @@ int main(int count, char** words) {
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
   std::vector<std::unique_ptr<Client>> clients;
-  std::vector<std::vector<LockRequest>> locks;
   for (int i = 0; i < sessions; ++i) {
     clients.push_back(std::make_unique<Client>(static_cast<std::uint16_t>(std::stoi(words[1])),
                                                "bench-" + std::to_string(i)));
   }
   SayAndWait("connected");
-  for (int i = 0; i < sessions; ++i)
-    locks.push_back(OpenAll(*clients[static_cast<std::size_t>(i)], i, handles));
+  for (int i = 0; i < sessions; ++i) OpenAll(*clients[static_cast<std::size_t>(i)], i, handles);
   SayAndWait("open");
-  for (std::size_t i = 0; i < clients.size(); ++i) clients[i]->Batch<Operation::kLock>(locks[i]);
+  for (auto& client : clients) client->Batch<Operation::kLock>(LocksOf(*client));
   SayAndWait("locked");
+  while (ServerWent(*clients.front())) {
+    ResumeAll(clients);
+    std::printf("resumed\n");
+    std::fflush(stdout);
+  }
 }
