@@ -348,7 +348,7 @@ void Connection::Adopt(Attempt attempt) {
   last_heard_ = clock_.Now();
   pinged_.reset();
   link_target_ = attempt.target;
-  link_started_ = attempt.started;
+  earlier_link_started_ = std::exchange(link_started_, attempt.started);
   LinkId link;
   {
     const std::scoped_lock lock(out_mutex_);
@@ -381,7 +381,8 @@ void Connection::TakeDown() {
   const Instant now = clock_.Now();
   if (established) {
     without_link_since_ = now;
-    PlanFrom(link_target_, std::max(now, link_started_ + limits_.retry_interval));
+    // At once, even if the link was short-lived (a session ended, and the next begins); but not for ever so.
+    PlanFrom(link_target_, std::max(now, earlier_link_started_ + limits_.retry_interval));
     return;
   }
   // Who answers and refuses may do so for long.

@@ -117,6 +117,7 @@ class Connection final : public Transport {
   std::optional<Instant> last_empty_;  // there was no address to be tried
   std::size_t link_target_ = 0;
   Instant link_started_{};
+  Instant earlier_link_started_{};
   FrameReader reader_;
   Instant last_heard_{};
   std::optional<Instant> pinged_;

