@@ -17,6 +17,7 @@ using store::StoreOperation;
 struct Disk {
   test::TempDir exported;
   test::TempDir state;
+  std::uint64_t starts = 0;
   std::filesystem::path ReplyPath() const { return state.Path() / "replies"; }
   std::filesystem::path At(const std::string& name) const { return exported.Path() / name; }
   std::string Replies() const {
@@ -46,7 +47,10 @@ class Life {
     if (!posix) throw std::runtime_error(posix.error());
     store = store::MakeFaultyStore(std::move(*posix), faults);
     replies = ReplyFile::Open(disk.state.Path(), "boot").value();
-    coordinator.emplace(ArbiterOptions(), Recovered(), *state, events, executor, executor, clock, true);
+    Recovered recovered;
+    recovered.starts = ++disk.starts;
+    recovered.survivors.first_handle = HandleId{disk.starts << 40};
+    coordinator.emplace(ArbiterOptions(), recovered, *state, events, executor, executor, clock, true);
     session = std::make_shared<Session>(kSession, protocol::SessionSecret{}, "a", false, clock.Now());
     bool welcome = false;
     coordinator->BeginSession(
@@ -58,6 +62,7 @@ class Life {
     service.emplace(ServiceOptions(), *store, *coordinator, *replies, executor, clock);
     connection->Attach(session);
     session->Adopt(connection);
+    session->begun.store(true);
   }
   ~Life() {
     service->Stop();

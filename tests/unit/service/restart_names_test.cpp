@@ -269,20 +269,16 @@ TEST_F(RestartTest, GivesBackTheHandleOfAnOpenThatWasAnswered) {
     ASSERT_EQ(life.Ask<Operation::kCreate>(wish, 0, 1), 0);
     granted = life.ReplyOf<Operation::kCreate>(0, 1).handle;
   }
+  disk_.Write("new", "another's");
   Life life(disk_);
-  std::vector<HandleId> reopened;
-  life.service->SetReopenHandle(
-      [&](const std::shared_ptr<Session>& session, const protocol::OpenReply& reply) {
-        EXPECT_EQ(session->id(), Life::kSession);
-        reopened.push_back(reply.handle);
-        return true;
-      });
   for (int i = 0; i < 2; ++i) {
     life.connection->Clear();
-    EXPECT_EQ(life.Ask<Operation::kCreate>(wish, 0, 1), 0);
+    ASSERT_EQ(life.Ask<Operation::kCreate>(wish, 0, 1), 0);
     EXPECT_EQ(life.ReplyOf<Operation::kCreate>(0, 1).handle, granted);
+    EXPECT_EQ(life.ReplyOf<Operation::kCreate>(0, 1).attr.size, 9u);  // as it is by now
   }
-  EXPECT_THAT(reopened, testing::ElementsAre(granted));
+  EXPECT_EQ(life.Ask<Operation::kWrite>({.handle = granted}, 1, 1, "text"), 0);
+  EXPECT_EQ(disk_.Content("new"), "texther's");
 }
 
 TEST_F(RestartTest, SettlesAnOpenThatWasAnswered) {
@@ -292,25 +288,36 @@ TEST_F(RestartTest, SettlesAnOpenThatWasAnswered) {
     ASSERT_EQ(life.Ask<Operation::kCreate>(wish, 0, 1), 0);
   }
   Life life(disk_);
-  int reopened = 0;
-  life.service->SetReopenHandle([&](const auto&, const auto&) { return ++reopened == 1; });
   EXPECT_EQ(life.Ask<Operation::kSettle>({}, 0, 1), 0);
-  (void)life.ReplyOf<Operation::kCreate>(0, 1);
-  EXPECT_EQ(reopened, 1);
+  const HandleId handle = life.ReplyOf<Operation::kCreate>(0, 1).handle;
+  EXPECT_EQ(life.Ask<Operation::kClose>({.handle = handle}, 1, 1), 0);
 }
 
-TEST_F(RestartTest, RefusesAnOpenWhoseHandleCannotBeHadAnyMore) {
+TEST_F(RestartTest, RefusesAnOpenWhoseFileIsGoneByNow) {
   const auto wish = ExclusiveCreate(Root());
   {
     Life life(disk_);
     ASSERT_EQ(life.Ask<Operation::kCreate>(wish, 0, 1), 0);
   }
+  fs::remove(disk_.At("new"));
+  EXPECT_EQ(Life(disk_).Ask<Operation::kCreate>(wish, 0, 1), ESTALE);
+  disk_.Write("new", "");
+  EXPECT_EQ(Life(disk_).Ask<Operation::kCreate>(wish, 0, 1), ESTALE);  // and for good
+}
+
+TEST_F(RestartTest, DoesNotClaimToWatchWhatItDoesNot) {
+  disk_.Write("f", "");
+  const protocol::SetattrRequest wish{.file = Life(disk_).Find("f"),
+                                      .change = {.mask = attr_mask::kMode, .mode = 0600},
+                                      .caller = Anonymous()};
   {
     Life life(disk_);
-    life.service->SetReopenHandle([](const auto&, const auto&) { return false; });
-    EXPECT_EQ(life.Ask<Operation::kCreate>(wish, 0, 1), ESTALE);
+    ASSERT_EQ(life.Ask<Operation::kSetattr>(wish, 0, 1), 0);
+    EXPECT_TRUE(life.ReplyOf<Operation::kSetattr>(0, 1).watched);
   }
-  EXPECT_EQ(Life(disk_).Ask<Operation::kCreate>(wish, 0, 1), ESTALE);
+  Life life(disk_);
+  ASSERT_EQ(life.Ask<Operation::kSetattr>(wish, 0, 1), 0);
+  EXPECT_FALSE(life.ReplyOf<Operation::kSetattr>(0, 1).watched);
 }
 
 TEST_F(RestartTest, RepeatsARefusal) {
