@@ -236,7 +236,7 @@ def test_each_request_takes_effect_once(scene):
         eventually(lambda: call.done() or scene.stored("log") != before, 20, "it goes on")  # noqa: B023
     call.result()
     assert scene.stored("log").split() == [str(n).encode() for n in range(300)]
-    assert sorted(os.listdir(scene.lab.export)) == ["file300", "log"]
+    assert sorted(program.listdir(scene.at(""))) == ["file300", "log"]
 
 
 def test_a_large_append_is_whole(scene):
