@@ -1,6 +1,7 @@
 """D4, T7, T9: what a server that was killed still knows after its restart, and who waits for a session that has not come back."""
 import errno
 import os
+import uuid
 
 import pytest
 from lab import eventually, refused
@@ -294,7 +295,7 @@ def test_old_node_comes_back_after_a_takeover(scene, guid):
     """Server and node one go together, X has its files on node two at once; then node one is back: ESTALE, nothing late."""
     old = scene.one.python(instance=guid)
     fd = old.create("data")
-    old.pwrite(fd, b"old")
+    old.pwrite(fd, bytes(4096))
     area = old.map(fd, 4096)
     old.store(area, 0, b"dirty")
     scene.one.cut()
@@ -305,7 +306,7 @@ def test_old_node_comes_back_after_a_takeover(scene, guid):
     with refused(errno.ESTALE):
         old.pwrite(fd, b"late")
     assert eventually(lambda: old.guarded("store_and_sync", area, 0, b"late"), 10) in ("SIGBUS", errno.ESTALE, errno.EIO)
-    assert scene.stored("data") == b"new"
+    assert scene.stored("data") == b"new".ljust(4096, b"\0")
 
 
 # --- the server's machine went down (D3) ------------------------------------------------------------------------------------
@@ -314,14 +315,14 @@ def test_old_node_comes_back_after_a_takeover(scene, guid):
 def rebooted(lab):
     """(node, program, reboot): reboot() kills batond and starts it on what it takes for a machine in its next boot."""
     path = lab.directory / "server-boot-id"
-    path.write_text("1\n")
+    path.write_text(f"{uuid.uuid4()}\n")
     server = lab.server("--boot-id-file", str(path))
     node = lab.node("one")
     node.mount()
 
     def reboot():
         server.kill()
-        path.write_text(path.read_text() + "1")
+        path.write_text(f"{uuid.uuid4()}\n")
         server.start()
     return node, node.python(), reboot
 
