@@ -162,14 +162,24 @@ void Service::OnFrame(const std::shared_ptr<Connection>& connection, FrameHeader
   }
 }
 
+// The mount did not say that it has the handle: it was never told. What the reply said of the file may have changed since.
 void Service::AnswerEarlierOpen(const std::shared_ptr<Session>& session, const FrameHeader& request) {
   const Session::Reply earlier = session->EarlierReply(request.slot);
-  const auto reply = protocol::Decode<protocol::OpenReply>(earlier.body);
-  if (reply && ops::ReturnHandle(*this, *session, {reply->handle, reply->proof, {}})) {
-    session->Complete(earlier.header, 0, Epoch{earlier.header.epoch}, earlier.body, {});
-  } else {
-    session->Complete(earlier.header, ESTALE, {}, {}, {});
+  auto reply = protocol::Decode<protocol::OpenReply>(earlier.body);
+  const bool has_returned = reply && ops::ReturnHandle(*this, *session, {reply->handle, reply->proof, {}});
+  const auto file = has_returned ? coordinator_.handles().Find(reply->handle) : nullptr;
+  if (!file) return session->Complete(earlier.header, ESTALE, {}, {}, {});
+  for (const auto what : {Watches::What::kAttributes, Watches::What::kData}) watches_.Watch(session, file->file->Key(), what);
+  const auto attr = file->file->GetAttr();
+  if (!attr) {
+    coordinator_.Tell(CloseHandle{file->id});
+    return session->Complete(earlier.header, attr.error().value, {}, {}, {});
   }
+  reply->attr = *attr;
+  reply->change = file->shared->ChangesByOthers(session->id());
+  std::vector<std::byte> body;
+  protocol::Encoder(body).Put(*reply);
+  session->Complete(earlier.header, 0, Epoch{earlier.header.epoch}, body, {});
 }
 
 void Service::Dispatch(Call call, std::span<const std::byte> body, std::span<const std::byte> data) {

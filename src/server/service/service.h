@@ -3,7 +3,6 @@
 // Coordinator), effects on files the BackingStore's. Rules S1-S4, A1. Any thread.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>

@@ -24,6 +24,30 @@ bool OpensHandle(const FrameHeader& reply) {
   return reply.error == 0 && (operation == Operation::kOpen || operation == Operation::kCreate);
 }
 
+// What the server's earlier life watched it watches no more (rule C2).
+template <class Reply>
+void Unwatch(std::vector<std::byte>& body) {
+  if constexpr (requires(Reply& any) { any.watched; }) {
+    auto reply = protocol::Decode<Reply>(body);
+    if (!reply) return;
+    reply->watched = false;
+    body.clear();
+    protocol::Encoder(body).Put(*reply);
+  }
+}
+
+void Unwatch(const FrameHeader& reply, std::vector<std::byte>& body) {
+  switch (static_cast<Operation>(reply.operation)) {
+#define X(number, name, request, answer, ...) \
+  case Operation::k##name:                    \
+    return Unwatch<protocol::answer>(body);
+    BATON_SESSION_OPERATIONS(X)
+#undef X
+    default:
+      return;
+  }
+}
+
 }  // namespace
 
 Session::~Session() {
@@ -54,6 +78,7 @@ void Session::Restore(ReplyFile& file) {
                          .error = last.error,
                          .epoch = last.epoch};
     slot.reply.body.assign(last.body.begin(), last.body.end());
+    Unwatch(slot.reply.header, slot.reply.body);
   }
 }
 
