@@ -38,8 +38,9 @@ class StaleLocksTest : public testing::Test {
     return size < 0 ? "" : std::string(value.data(), static_cast<std::size_t>(size));
   }
   std::size_t Entries() const {
-    return static_cast<std::size_t>(
-        std::distance(std::filesystem::directory_iterator(bench_.dir.Path()), {}));
+    return static_cast<std::size_t>(std::count_if(
+        std::filesystem::directory_iterator(bench_.dir.Path()), {},
+        [](const auto& entry) { return entry.path().filename() != ".baton"; }));  // of files that are open without a name
   }
   std::string Holder() {
     for (const auto& info :
