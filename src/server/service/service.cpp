@@ -133,9 +133,17 @@ void Service::OnFrame(const std::shared_ptr<Connection>& connection, FrameHeader
     connection->Close();
     return;
   }
-  const bool may_come_first = header.operation == static_cast<std::uint16_t>(Operation::kAssert) ||
-                              header.operation == static_cast<std::uint16_t>(Operation::kPing);
-  if (!session->begun.load() || (session->must_assert.load() && !may_come_first)) {
+  // A mount asks whether anybody is there while its HELLO waits for the disk, too; that has no way for answers yet.
+  const bool is_ping = header.operation == static_cast<std::uint16_t>(Operation::kPing) &&
+                       header.slot == protocol::kNoSlot;
+  const bool is_assert = header.operation == static_cast<std::uint16_t>(Operation::kAssert);
+  if (is_ping && !session->begun.load()) {
+    FrameHeader pong = header;
+    pong.kind = protocol::FrameKind::kReply;
+    connection->Send(pong, {}, {});
+    return;
+  }
+  if (!is_ping && (!session->begun.load() || (session->must_assert.load() && !is_assert))) {
     log::Warn("{} (node {}) sent operation {} before it had said what it holds; closing", connection->PeerName(),
               session->node(), header.operation);
     connection->Close();

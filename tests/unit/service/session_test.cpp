@@ -24,6 +24,31 @@ TEST(SessionTest, LetsGoOfAConnectionThatClosedBeforeItsHelloWasAnswered) {
   EXPECT_EQ(bench.coordinator->Sessions().front()->connection(), nullptr);
 }
 
+// A disk that takes its time is no reason to think that nobody is there.
+TEST(SessionTest, AnswersAPingWhileItsBeginIsWrittenDown) {
+  Bench bench;
+  for (int i = 0; i < 20; ++i) {
+    const auto connection = std::make_shared<FakeConnection>(bench.bell);
+    bench.connections.push_back(connection);
+    protocol::HelloRequest hello{.magic = protocol::kMagic,
+                                 .oldest_version = protocol::kProtocolVersion,
+                                 .newest_version = protocol::kProtocolVersion,
+                                 .node = "node" + std::to_string(i),
+                                 .boot = "boot",
+                                 .machine = "machine",
+                                 .mount_point = "/mnt"};
+    std::vector<std::byte> body;
+    protocol::Encoder(body).Put(hello);
+    bench.service->OnFrame(connection, {.operation = static_cast<std::uint16_t>(Operation::kHello)}, body, {});
+    bench.service->OnFrame(connection, {.operation = static_cast<std::uint16_t>(Operation::kPing), .sequence = 1}, {}, {});
+    ASSERT_TRUE(bench.Until([&] { return connection->ReplyTo(protocol::kNoSlot, 0).has_value(); })) << i;
+    const auto pong = connection->ReplyTo(protocol::kNoSlot, 1);
+    ASSERT_TRUE(pong) << i;
+    EXPECT_EQ(pong->header.error, 0);
+    EXPECT_FALSE(connection->IsClosed());
+  }
+}
+
 TEST(SessionTest, IsNotSilentIfItWasHeardSinceTheWatchLooked) {
   Bench bench;
   TestMount mount(bench, "a");
