@@ -169,15 +169,3 @@ def test_op_timeout(lab):
         call.result()
     assert call.seconds < 5
     server.thaw()
-
-
-def test_killed_server_says_so(scene, guid):
-    """D2: a server that was killed forgets its sessions and answers ESTALE; it never guesses. The mount serves on."""
-    program = scene.one.python()
-    fd = program.create("data")
-    program.pwrite(fd, b"text")
-    scene.server.restart()
-    with refused(errno.ESTALE):
-        program.pwrite(fd, b"late")
-    assert program.read_file("data") == b"text"
-    assert scene.two.python(instance=guid).read_file("data") == b"text"
