@@ -48,7 +48,7 @@ std::shared_ptr<SharedFile> SharedFiles::For(const FileKey& key) {
   std::weak_ptr<SharedFile>& known = files_[key];
   if (auto file = known.lock()) return file;
   // A new number for each time that the file is opened afresh: nobody takes it for one that he has seen.
-  auto file = std::make_shared<SharedFile>(base_ + (++generation_ << 32));
+  auto file = std::make_shared<SharedFile>(base_ + (++generation_ << 20));
   known = file;
   return file;
 }

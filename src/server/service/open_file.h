@@ -106,8 +106,8 @@ class HandleTable {
 // The files that are open, by identity.
 class SharedFiles {
  public:
-  // `starts`: how often the server was started. No number of an earlier life of it comes again.
-  explicit SharedFiles(std::uint64_t starts) : base_(starts * 0x9e3779b97f4a7c15) {}
+  // `starts`: how often the server was started. Its numbers are above all of its earlier lives'.
+  explicit SharedFiles(std::uint64_t starts) : base_(starts << 48) {}
 
   std::shared_ptr<SharedFile> For(const FileKey& key);
   // A change by name: noted if the file is open.

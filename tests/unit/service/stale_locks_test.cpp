@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <sys/xattr.h>
 
+#include <algorithm>
+
 #include "unit/service/fixture.h"
 
 namespace baton::server {
