@@ -89,7 +89,7 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
   }
   const BootClock clock;
   const auto key = (*state)->LoadServerKey();
-  const auto recovered = Recover(**state, {WallNow(), clock.Now(), config.reservation, config.lease});
+  const auto recovered = Recover(**state, {WallNow(), clock.Now(), config.reservation, Instant::max()});
   if (!key || !recovered) return kFailure;  // the state store has said why
 
   auto store = store::PosixStore::Open(config.export_dir, *key, StoreOptionsFor(config, descriptors));
@@ -133,6 +133,7 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
                   net.listen, std::strerror(started.error().value));
     return kFailure;
   }
+  coordinator.Tell(WaitForAbsentUntil{clock.Now() + config.lease});
   const std::string listen = ToString(ListenAddress{config.listen.host, server->Port()});
   OperatorBackend backend(StatusOf(config, listen), coordinator, **store, clock,
                           [&server] { return server->Connections(); });

@@ -432,7 +432,7 @@ void Scenario::Step(const Event& event) {
 
 Survivors Scenario::Durable() {
   constexpr Duration kLease = std::chrono::seconds(10);
-  Survivors survivors = Recover(*durable_, {Wall(), now_, kReservation, kLease})->survivors;
+  Survivors survivors = Recover(*durable_, {Wall(), now_, kReservation, now_ + kLease})->survivors;
   survivors.first_handle = HandleId{100 * restarts_};
   return survivors;
 }

@@ -195,7 +195,7 @@ class ArbiterWorld {
     gates_.clear();  // their numbers begin anew
     restarted_claims_.clear();
     absent_until_ = now_ + std::chrono::seconds(10);
-    const auto recovered = Recover(*state_, {Wall(), now_, options_.reservation, absent_until_ - now_});
+    const auto recovered = Recover(*state_, {Wall(), now_, options_.reservation, absent_until_});
     last_epoch_ = recovered->survivors.last_epoch;
     sessions_.clear();
     for (const SessionBegins& known : recovered->survivors.sessions) sessions_[known.session] = known.node;

@@ -36,6 +36,7 @@ void FenceKeeper::OnNewSession(const protocol::HelloReply& reply, client::Genera
 
 void FenceKeeper::OnFences(const std::vector<protocol::Fence>& fences) {
   for (const protocol::Fence& fence : fences) Apply(fence, "");
+  mount_->pending.GiveUpRetired();
   mount_->SetReached();
 }
 
@@ -44,7 +45,9 @@ void FenceKeeper::OnFenced(const protocol::FencedNotice& notice) {
 }
 
 void FenceKeeper::Apply(const protocol::Fence& fence, std::string_view to_node) {
-  const bool known = !mount_->fences.Raise(fence.guid, fence.epoch);
+  const auto [is_new, since] =
+      mount_->fences.Raise(fence.guid, fence.epoch, fence.acknowledged.value_or(mount_->clock.Now()));
+  const bool known = !is_new;
   if (known && fence.acknowledged) return;
   const Opens opens = mount_->opens.KillIncarnation(fence.guid, fence.epoch);
   const RetiredInodes retired = RetireInodesOf(opens);
@@ -54,9 +57,9 @@ void FenceKeeper::Apply(const protocol::Fence& fence, std::string_view to_node) 
         ToString(fence.guid), to_node.empty() ? "" : " to ", to_node, Raw(fence.epoch), opens.size(),
         retired.size());
   }
-  // Known since when it was acknowledged the first time: by an earlier run of this mount, or by another one
-  // here.
-  const Instant at = fence.acknowledged.value_or(mount_->clock.Now());
+  // Since when it was acknowledged the first time: by an earlier run of this mount, by another one here, or by this one to a
+  // batond that was started again since.
+  const Instant at = fence.acknowledged.value_or(since);
   auto fences = mount_->identity.PutInForce(fence.guid, fence.epoch, fence.version, at);
   Scan(std::move(fences), [mount = mount_, fence, at] {
     mount->member_requests.WhenNone(

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/guid.h"
 #include "base/ids.h"
 
@@ -15,22 +16,31 @@ namespace baton {
 
 class FenceList {
  public:
-  // False: this fence, or a newer one, was in force already.
-  bool Raise(const Guid& guid, Epoch epoch) {
+  struct Raised {
+    bool is_new = false;  // else it, or a newer one, was in force already
+    Instant since{};      // when it first was: `now`, unless it was
+  };
+  Raised Raise(const Guid& guid, Epoch epoch, Instant now) {
     const std::lock_guard lock(mutex_);
-    Epoch& in_force = in_force_[guid];
-    const bool is_new = Raw(epoch) > Raw(in_force);
-    in_force = std::max(in_force, epoch);
-    return is_new;
+    InForce& known = in_force_[guid];
+    const bool is_new = Raw(epoch) > Raw(known.epoch);
+    if (is_new) known = {epoch, now};
+    return {is_new, known.epoch == epoch ? known.since : now};
   }
   std::vector<std::pair<Guid, Epoch>> All() const {
     const std::lock_guard lock(mutex_);
-    return {in_force_.begin(), in_force_.end()};
+    std::vector<std::pair<Guid, Epoch>> all;
+    for (const auto& [guid, known] : in_force_) all.emplace_back(guid, known.epoch);
+    return all;
   }
 
  private:
+  struct InForce {
+    Epoch epoch{};
+    Instant since{};
+  };
   mutable std::mutex mutex_;
-  std::map<Guid, Epoch> in_force_;
+  std::map<Guid, InForce> in_force_;
 };
 
 }  // namespace baton

@@ -66,6 +66,17 @@ void Pending::Interrupt(client::CallToken token) {
   Consider(candidate);
 }
 
+void Pending::GiveUpRetired() {
+  std::vector<client::CallToken> retired;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [token, entry] : entries_) {
+      if (entry.kind == WaitKind::kCachedWrite && entry.inode->Retired()) retired.push_back(token);
+    }
+  }
+  for (const client::CallToken token : retired) session_.Abandon(token, ESTALE);
+}
+
 bool Pending::LinkIsLive() const {
   return session_.State().state == client::LinkState::kLive;
 }

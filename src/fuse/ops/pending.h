@@ -52,6 +52,9 @@ class Pending {
   // A signal came.
   void Interrupt(client::CallToken token);
 
+  // Page-cache writes of retired inodes that stand in line, or would be sent again: none may land any more (rule C3).
+  void GiveUpRetired();
+
   struct Oldest {
     std::string_view what;
     pid_t tid = 0;

@@ -87,6 +87,14 @@ void Arbiter::On(const SessionReturned& event) {
   session->state = SessionState::kActive;
   session->returning = false;
   session->may_hold.clear();
+  // Whose processes live without an open the mount does not say: they count again when they ask for something (rule T3).
+  for (const Guid& guid : session->instances) {
+    for (Life& life : instances_.at(guid).lives) {
+      const bool has_handle = std::any_of(life.handles.begin(), life.handles.end(),
+                                          [&](const Handle& handle) { return handle.session == session->id; });
+      if (!has_handle) life.living.erase(session->id);
+    }
+  }
   EmitSession(EventKind::kSessionHeard, *session, session->handles.size(), "it came back after the server's restart");
   CountAbsent();
 }
@@ -103,6 +111,8 @@ bool Arbiter::MayReturn(const HandleReturns& event) const {
   const Instance* instance = FindInstance(claim.guid);
   const Life* life = instance == nullptr ? nullptr : LifeOf(*instance, claim.epoch);
   if (life == nullptr || life->fencing || life->node != session->node || !life->gates.contains(session->id)) return false;
+  // Which of their handles were revoked (rule T5) nobody knows any more.
+  if (instance->lives.size() > 1) return false;
   if (at == files_.end()) return true;
   const Act act = open.writes ? Act::kWriteOpen : Act::kReadOpen;
   if (JudgeKnown(open.who, open.file, act).kind != Verdict::kGrant) return false;
@@ -187,7 +197,11 @@ Arbiter::Verdict Arbiter::JudgeAbsent(const Requester& who, ClaimMode mode, Act 
 
 // Of locks nobody knows the kind either: any may be in the way.
 bool Arbiter::WaitsForAbsent(const Handle& handle) const {
-  return std::any_of(absent_.begin(), absent_.end(), [&](const auto& absent) { return handle.guid != absent.first; });
+  if (absent_.empty()) return false;
+  if (std::any_of(absent_.begin(), absent_.end(), [&](const auto& absent) { return handle.guid != absent.first; })) return true;
+  // Its own incarnation, through another mount of its node.
+  const Life* life = LifeOf(instances_.at(*handle.guid), handle.epoch);
+  return life != nullptr && IsAbsent(*life);
 }
 
 bool Arbiter::MayMeetAbsent(HandleId handle) const {
@@ -214,6 +228,12 @@ void Arbiter::CountAbsent() {
     if (!file.waiters.empty()) touched_.insert(key);
   }
   retry_ = true;
+}
+
+void Arbiter::On(const WaitForAbsentUntil& event) {
+  if (absent_until_ == Instant{}) return;
+  absent_until_ = std::max(absent_until_ == Instant::max() ? Instant{} : absent_until_, event.until);
+  CountAbsent();
 }
 
 Instant Arbiter::ReservedUntil() const {

@@ -265,6 +265,7 @@ class Arbiter {
   void On(const SessionReturned& event);
   void On(const HandleReturns& event);
   void On(const LockReturns& event);
+  void On(const WaitForAbsentUntil& event);
   bool MayReturn(const HandleReturns& event) const;
   std::vector<HandleId> DemotedByReturn(const Handle& handle, const OpenWish& open);
   Verdict JudgeAbsent(const Requester& who, ClaimMode mode, Act act) const;

@@ -64,7 +64,11 @@ void Arbiter::Describe(Session& session, const SessionBegins& as) {
 void Arbiter::On(const SessionSilent& event) {
   Session* session = FindSession(event.session);
   if (session == nullptr) return;
-  if (session->returning) return BeginEnding(*session, Ending::kFenced, "it fell silent before it had said what it held");
+  if (session->returning) {
+    absent_ends_.insert(session->id);
+    BeginEnding(*session, Ending::kFenced, "it fell silent before it had said what it held");
+    return CountAbsent();
+  }
   if (session->state != SessionState::kActive) return;
   session->state = SessionState::kSilent;
   EmitSession(EventKind::kSessionSilent, *session, session->handles.size(), "its lease ended");
@@ -96,17 +100,19 @@ void Arbiter::On(const FenceAcknowledged& event) {
   auto& fences = nodes_.at(session->node).fences;
   const auto at = fences.find(event.guid);
   if (at == fences.end() || at->second.epoch != event.epoch) return;
-  at->second.unacknowledged.erase(event.session);
-  if (at->second.acknowledged) return;
-  at->second.acknowledged = event.at;
-  Push(KeepFence{{session->node, session->boot, event.guid, event.epoch, at->second.version, event.at}});
+  const bool is_new = at->second.unacknowledged.erase(event.session) > 0 || !at->second.acknowledged;
+  if (!is_new) return;
+  if (!at->second.acknowledged) at->second.acknowledged = event.at;
+  // On record only when no mount of the node is left that may still ask as before: a restart does not know who has.
+  if (!at->second.unacknowledged.empty()) return;
+  Push(KeepFence{{session->node, session->boot, event.guid, event.epoch, at->second.version, at->second.acknowledged}});
 }
 
 // The gates close now; handles, locks and claims go when nobody is inside any more (rule T4 for a whole session), and when a
 // restart of the server would not bring the session back to them (D4). One that is replaced is forgotten with the record of the
 // next; one that unmounts has released everything, and may be forgotten later.
 void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reason) {
-  const bool was_absent = session.state == SessionState::kAbsent && !absent_ends_.contains(session.id);
+  const bool was_absent = session.state == SessionState::kAbsent;
   session.state = SessionState::kEnding;
   session.returning = false;
   session.clean = how == Ending::kClean;
@@ -133,8 +139,9 @@ void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reaso
   if (!session.committed) Push(std::move(end));
   retry_ = true;
   if (!was_absent) return;
+  const bool is_over = absent_until_ == Instant{};  // a lease has been waited
   for (const Guid& guid : session.may_hold) {
-    if (how != Ending::kClean && !guid.is_nil()) reserved_[guid] = std::max(now_ + options_.reservation, reserved_[guid]);
+    if (how != Ending::kClean && !guid.is_nil() && !is_over) reserved_[guid] = std::max(now_ + options_.reservation, reserved_[guid]);
   }
   CountAbsent();
 }
@@ -144,6 +151,11 @@ void Arbiter::On(const EndCommitted& event) {
   if (at == sessions_.end() || at->second.state != SessionState::kEnding) return;
   if (!event.durable) {  // nobody is to hang on a store that is down
     RefuseUncommitted([](const Requester&) { return true; }, Verdict::kWait);
+    std::vector<RequestId> waiting;
+    for (const auto& [id, wait] : lock_waits_) {
+      if (!absent_ends_.empty() && WaitsForAbsent(handles_.at(wait.wish.handle))) waiting.push_back(id);
+    }
+    for (RequestId id : waiting) RefuseWait(id, EIO);
     return;
   }
   at->second.committed = true;

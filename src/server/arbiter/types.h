@@ -59,6 +59,8 @@ struct SessionEvicted { SessionId session{}; };  // silent, and its place is nee
 // each of their locks, then it has returned. A break in between: from the beginning.
 struct SessionReturns { SessionId session{}; };
 struct SessionReturned { SessionId session{}; };
+// The server's port is open, or the server itself was away: who is absent has so long, and no less.
+struct WaitForAbsentUntil { Instant until{}; };
 struct FenceAcknowledged {
   SessionId session{};
   Guid guid{};
@@ -150,7 +152,7 @@ struct FenceByHand {
 struct Tick {};
 
 using Event = std::variant<SessionBegins, SessionSilent, SessionHeard, SessionUnmounts, SessionEvicted, SessionReturns,
-                           SessionReturned, HandleReturns, LockReturns, FenceAcknowledged, InstanceGone, OpenWish,
+                           SessionReturned, HandleReturns, LockReturns, WaitForAbsentUntil, FenceAcknowledged, InstanceGone, OpenWish,
                            ChangeWish, CloseHandle, FlushHandle, LockWish, Unlock,
                            Withdraw, Committed, UseCommitted, EndCommitted, Drained, FenceByHand, Tick>;
 
@@ -270,7 +272,7 @@ struct Survivors {
   std::vector<SessionUse> uses;
   std::map<Guid, Instant> reserved;     // something was reserved for them, nobody knows what, until then (rule T9)
   std::vector<FenceRecord> fences;
-  Instant absent_until{};               // so long others wait for what sessions may have held
+  Instant absent_until{};               // so long others wait for what sessions may have held; max: until it is said
   HandleId first_handle{};              // of this life: the earlier ones' are below
 };
 

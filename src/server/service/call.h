@@ -15,17 +15,21 @@ namespace baton::server {
 
 class Call {
  public:
-  Call(std::shared_ptr<Session> session, const protocol::FrameHeader& request)
-      : session_(std::move(session)), request_(request) {}
+  Call(std::shared_ptr<Session> session, const protocol::FrameHeader& request,
+       std::shared_ptr<Connection> connection = nullptr)
+      : session_(std::move(session)), request_(request), connection_(std::move(connection)) {}
   Call(Call&&) = default;
   Call& operator=(Call&&) = delete;
-  // A call that nobody answered is our own bug, but its caller must not hang for it.
+  // A call that nobody answered is our own bug, but its caller must not hang for it. What a server that stops leaves behind
+  // the next one answers.
   ~Call() {
-    if (session_) Fail(EIO);
+    if (session_ && !session_->stopped()) Fail(EIO);
   }
 
   const std::shared_ptr<Session>& session() const { return session_; }
   const protocol::FrameHeader& request() const { return request_; }
+  // The session has had no other connection since this came.
+  bool IsOfPresentConnection() const { return session_->connection() == connection_; }
 
   // Runs before the reply goes out, whatever that is: who changed something hears of it after those who must know (rule C2).
   void BeforeReply(std::function<void()> then) { before_reply_ = std::move(then); }
@@ -49,6 +53,8 @@ class Call {
     Complete(0, epoch, {}, data);
   }
   void Fail(int error) { Complete(error, {}, {}, {}); }
+  // No reply: it has no slot, and its connection is gone.
+  void Drop() { session_.reset(); }
 
  private:
   void Complete(int error, Epoch epoch, std::span<const std::byte> body, std::span<const std::byte> data) {
@@ -58,6 +64,7 @@ class Call {
 
   std::shared_ptr<Session> session_;
   protocol::FrameHeader request_;
+  std::shared_ptr<Connection> connection_;
   std::function<void()> before_reply_;
 };
 

@@ -101,6 +101,7 @@ void Service::Stop() {
   timers_.Cancel(watch_);
   timers_.Cancel(forget_);
   timers_.Cancel(returns_);
+  for (const auto& session : coordinator_.Sessions()) session->Stop();
 }
 
 void Service::OnHeard(const std::shared_ptr<Connection>& connection) {
@@ -151,13 +152,13 @@ void Service::OnFrame(const std::shared_ptr<Connection>& connection, FrameHeader
   }
   switch (session->Begin(header)) {
     case Session::Arrival::kNew:
-      Dispatch(Call(session, header), body, data);
+      Dispatch(Call(session, header, connection), body, data);
       return;
     case Session::Arrival::kNoRoom:
       Call(session, header).Fail(ENOSPC);
       return;
     case Session::Arrival::kReopens:
-      AnswerEarlierOpen(session, header);
+      if (!AnswerEarlierOpen(session, header)) Dispatch(Call(session, header, connection), body, data);
       return;
     case Session::Arrival::kAnswered:
     case Session::Arrival::kInProgress:
@@ -171,23 +172,30 @@ void Service::OnFrame(const std::shared_ptr<Connection>& connection, FrameHeader
 }
 
 // The mount did not say that it has the handle: it was never told. What the reply said of the file may have changed since.
-void Service::AnswerEarlierOpen(const std::shared_ptr<Session>& session, const FrameHeader& request) {
+// False: it is another's by now, and to be asked for anew.
+bool Service::AnswerEarlierOpen(const std::shared_ptr<Session>& session, const FrameHeader& request) {
   const Session::Reply earlier = session->EarlierReply(request.slot);
   auto reply = protocol::Decode<protocol::OpenReply>(earlier.body);
   const bool has_returned = reply && ops::ReturnHandle(*this, *session, {reply->handle, reply->proof, {}});
   const auto file = has_returned ? coordinator_.handles().Find(reply->handle) : nullptr;
-  if (!file) return session->Complete(earlier.header, ESTALE, {}, {}, {});
+  if (!file && request.operation == static_cast<std::uint16_t>(Operation::kOpen)) return false;
+  if (!file) {  // a create would meet its own file
+    session->Complete(earlier.header, ESTALE, {}, {}, {});
+    return true;
+  }
   for (const auto what : {Watches::What::kAttributes, Watches::What::kData}) watches_.Watch(session, file->file->Key(), what);
   const auto attr = file->file->GetAttr();
   if (!attr) {
     coordinator_.Tell(CloseHandle{file->id});
-    return session->Complete(earlier.header, attr.error().value, {}, {}, {});
+    session->Complete(earlier.header, attr.error().value, {}, {}, {});
+    return true;
   }
   reply->attr = *attr;
   reply->change = file->shared->ChangesByOthers(session->id());
   std::vector<std::byte> body;
   protocol::Encoder(body).Put(*reply);
   session->Complete(earlier.header, 0, Epoch{earlier.header.epoch}, body, {});
+  return true;
 }
 
 void Service::Dispatch(Call call, std::span<const std::byte> body, std::span<const std::byte> data) {
@@ -316,6 +324,7 @@ void Service::WatchLeases() {
                                              std::chrono::milliseconds(100));
   const bool was_away = now - watched_at_ > options_.lease / 2 + step;
   watched_at_ = now;
+  if (was_away) coordinator_.Tell(WaitForAbsentUntil{now + options_.lease});
   for (const auto& session : coordinator_.Sessions()) {
     if (was_away) session->Heard(now);
     if (now - session->heard() > options_.lease && !session->silent.load()) {

@@ -86,7 +86,7 @@ class Service final : public FrameHandler {
   void Welcome(const std::shared_ptr<Session>& session, const std::shared_ptr<Connection>& connection,
                const protocol::FrameHeader& header, bool resumed, const std::vector<Arbiter::NodeFence>& fences);
   void Restore();
-  void AnswerEarlierOpen(const std::shared_ptr<Session>& session, const protocol::FrameHeader& request);
+  bool AnswerEarlierOpen(const std::shared_ptr<Session>& session, const protocol::FrameHeader& request);
   void Dispatch(Call call, std::span<const std::byte> body, std::span<const std::byte> data);
   void WatchLeases();
   void ForgetRecords();

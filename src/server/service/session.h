@@ -93,6 +93,9 @@ class Session {
   std::uint32_t connections() const { return connections_.load(std::memory_order_acquire); }
   // Ended in the arbiter: whatever still comes is answered with ESTALE.
   void End();
+  // The server ends, the session does not: nothing more is answered or recorded; the next server does.
+  void Stop() { stopped_.store(true, std::memory_order_release); }
+  bool stopped() const { return stopped_.load(std::memory_order_acquire); }
   bool ended() const { return ended_.load(std::memory_order_acquire); }
 
   void Heard(Instant now) { heard_.store(now); }
@@ -100,6 +103,7 @@ class Session {
   std::atomic<bool> silent{false};  // as the arbiter was told
   std::atomic<bool> begun{false};   // its first HELLO was answered, and it may ask for more
   std::atomic<bool> must_assert{false};  // first it says what it held (rule D4)
+  std::mutex assertion;                  // one ASSERT at a time
 
  private:
   struct Slot {
@@ -125,6 +129,7 @@ class Session {
   const bool keeps_names_;
   std::atomic<Instant> heard_;
   std::atomic<bool> ended_{false};
+  std::atomic<bool> stopped_{false};
   std::atomic<std::uint32_t> connections_{0};
   mutable std::mutex mutex_;
   std::shared_ptr<Connection> connection_;

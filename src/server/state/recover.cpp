@@ -17,7 +17,7 @@ Result<Recovered> Recover(StateStore& state, const RecoverTimes& times) {
   survivors.last_epoch = *last_epoch;
   survivors.uses = std::move(*uses);
   survivors.fences = std::move(*fences);
-  survivors.absent_until = times.now + times.lease;
+  survivors.absent_until = times.absent_until;
   survivors.first_handle = HandleId{*starts << 40};  // more than one life can give
   recovered.starts = *starts;
   for (const auto& [guid, until] : *reserved) survivors.reserved[guid] = times.now + std::min<Duration>(until - times.wall, times.reservation);

@@ -104,7 +104,7 @@ struct RecoverTimes {
   WallTime wall;  // now, as is the next
   Instant now{};
   Duration reservation{};  // rule T9; no clock that was set meanwhile makes it longer
-  Duration lease{};        // so long who does not come back is waited for
+  Instant absent_until{};  // who does not come back is waited for until then; max: as long as is said later
 };
 Result<Recovered> Recover(StateStore& state, const RecoverTimes& times);
 

@@ -31,6 +31,7 @@ struct LockQuestion {
 // (D4).
 void AnswerLockQuestion(Service& service, const LockQuestion& question) {
   constexpr Duration kAskAgain = std::chrono::milliseconds(2);
+  constexpr Duration kAskTheAbsent = std::chrono::milliseconds(50);
   Instant closing_until{};
   bool may_be_held = false;
   const auto held = service.coordinator().WithArbiter([&](Arbiter& arbiter) {
@@ -43,7 +44,7 @@ void AnswerLockQuestion(Service& service, const LockQuestion& question) {
   if (const int error = question.file->membership->Closed(); error != 0) return question.call->Fail(error);
   const Instant now = service.clock().Now();
   if (may_be_held || now < std::min(closing_until, question.wait_until)) {
-    service.timers().At(now + kAskAgain, [&service, question] { AnswerLockQuestion(service, question); });
+    service.timers().At(now + (may_be_held ? kAskTheAbsent : kAskAgain), [&service, question] { AnswerLockQuestion(service, question); });
     return;
   }
   protocol::GetlkReply reply;

@@ -24,6 +24,7 @@ struct Opening {
   int flags = 0;        // open(2)
   Duration claim_wait{};
   bool created = false; // by this very request: counts as an open for writing (rule O2)
+  bool is_new = false;  // as `created`, and nobody else can have opened it since
   bool adopts = false;  // a stale lock file, used as it is by whom it looks absent to: from now on like any other (rule X1)
 };
 
@@ -125,7 +126,7 @@ void AskForHandle(Service& service, Call call, const Opening& opening, std::shar
   wish.wait_until = service.clock().Now() + std::clamp(opening.claim_wait, Duration::zero(), kMostClaimWait);
   wish.path = store_file->Path();
 
-  wish.made = opening.created;
+  wish.made = opening.is_new;
 
   const auto file = MakeOpenFile(service, wish, std::move(store_file));
   const auto session = call.session();
@@ -159,7 +160,7 @@ void CreateExisting(Service& service, Call call, const protocol::CreateRequest& 
   if (!S_ISREG(node.attr.mode)) return call.Fail(ESTALE);  // the kernel looks the name up again and goes its own way
   const bool adopts = StaleFor(service, *call.session(), wish.caller, wish.name, node).has_value();
   OpenExisting(service, std::move(call),
-               {wish.caller, node.ref, static_cast<int>(wish.flags), wish.claim_wait, false, adopts});
+               {wish.caller, node.ref, static_cast<int>(wish.flags), wish.claim_wait, false, false, adopts});
 }
 
 Change ChangeFor(Service& service, const FileKey& directory, const protocol::CreateRequest& wish) {
@@ -185,8 +186,9 @@ Change ChangeFor(Service& service, const FileKey& directory, const protocol::Cre
 // With the name kept still: later, others may change what it stands for.
 void NoteMade(Call& call, const store::CreatedFile& made) { call.Note(MadeFile{made.node.ref}); }
 
-void AskForCreated(Service& service, Call call, const protocol::CreateRequest& wish, store::CreatedFile made) {
-  const Opening opening{wish.caller, made.node.ref, static_cast<int>(wish.flags), wish.claim_wait, true};
+void AskForCreated(Service& service, Call call, const protocol::CreateRequest& wish, store::CreatedFile made,
+                   bool is_new = true) {
+  const Opening opening{wish.caller, made.node.ref, static_cast<int>(wish.flags), wish.claim_wait, true, is_new};
   AskForHandle(service, std::move(call), opening, std::move(made.file));
 }
 
@@ -195,7 +197,7 @@ void OpenMade(Service& service, Call call, const protocol::CreateRequest& wish, 
   const Credentials who = Service::CredentialsOf(wish.caller);
   auto file = service.store().OpenAgain(who, made, static_cast<int>(wish.flags));
   if (!file) return call.Fail(file.error().value == ENOENT ? ESTALE : file.error().value);
-  AskForCreated(service, std::move(call), wish, {{.ref = made}, std::move(*file)});
+  AskForCreated(service, std::move(call), wish, {{.ref = made}, std::move(*file)}, false);
 }
 
 // With O_EXCL, by an instance, under a name of which its earlier incarnations leave files behind (rule X1). Both the look and the
