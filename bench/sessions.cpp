@@ -22,6 +22,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -40,9 +41,12 @@ using namespace baton::protocol;
   std::exit(1);
 }
 
+struct Broken : std::runtime_error {
+  Broken() : std::runtime_error("bench_sessions: batond closed a connection") {}
+};
+
 void Read(int fd, void* to, std::size_t size) {
-  if (size > 0 && recv(fd, to, size, MSG_WAITALL) != static_cast<ssize_t>(size))
-    Die("batond closed a connection");
+  if (size > 0 && recv(fd, to, size, MSG_WAITALL) != static_cast<ssize_t>(size)) throw Broken();
 }
 
 constexpr std::size_t kInFlight = 16;
@@ -146,8 +150,9 @@ class Client {
     header.slot = slot;
     header.sequence = sequence;
     EncodeFrameHeader(header, std::span(frame).template first<kFrameHeaderSize>());
-    if (send(fd_.Get(), frame.data(), frame.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(frame.size()))
-      Die("send");
+    if (send(fd_.Get(), frame.data(), frame.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(frame.size())) {
+      throw Broken();
+    }
   }
 
   template <Operation kOp>
@@ -239,6 +244,16 @@ void ResumeAll(std::vector<std::unique_ptr<Client>>& clients) {
   for (auto& client : clients) client->HearAsserted();
 }
 
+// False: a connection broke meanwhile, as it does if it was made to a batond that was just ending.
+bool Resumed(std::vector<std::unique_ptr<Client>>& clients) {
+  try {
+    ResumeAll(clients);
+    return true;
+  } catch (const Broken&) {
+    return false;
+  }
+}
+
 void SayAndWait(const char* what) {
   std::printf("%s\n", what);
   std::fflush(stdout);
@@ -269,7 +284,8 @@ int main(int count, char** words) {
   for (auto& client : clients) client->Batch<Operation::kLock>(LocksOf(*client));
   SayAndWait("locked");
   while (ServerWent(*clients.front())) {
-    ResumeAll(clients);
+    while (!Resumed(clients)) {
+    }
     std::printf("resumed\n");
     std::fflush(stdout);
   }

@@ -74,7 +74,7 @@ class ServerFaults(Faults):
         return not most or self.kills < most
 
     def once(self):
-        if not self.wait(self.dice.uniform(0.3, 2.0)) or not self.kills_left():
+        if not self.wait(self.dice.uniform(0.3, 2.0) * self.played.options.every) or not self.kills_left():
             self._over.set()
             return
         server = self.played.server

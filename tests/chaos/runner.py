@@ -126,6 +126,7 @@ def arguments(words):
     parser.add_argument("--kill-only", action="store_true", help="only the server is killed, nothing else; no program moves")
     parser.add_argument("--no-kill", action="store_true", help="the server lives")
     parser.add_argument("--kills", type=int, default=0, help="end after so many kills of the server")
+    parser.add_argument("--every", type=float, default=1.0, help="seconds, about, from one start of the server to its next end")
     parser.add_argument("--lease", type=float, default=3.0)
     parser.add_argument("--pace", type=float, default=0.06, help="seconds, on average, between two steps of a program")
     parser.add_argument("--keep", action="store_true", help="keep the directory also when all is well")
