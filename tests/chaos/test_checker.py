@@ -407,6 +407,15 @@ def test_names_seen_late_by_the_successor(story):
     assert story.found() == ["names"]
 
 
+def test_names_granted_at_the_same_time(story):
+    """Two were granted while both waited: who can change something afterwards was the later one."""
+    first = namer(story, 4.0, "one", "x").op("list", ok=[]).op("create", err=errno.ESTALE, name="b", id="2").now
+    two = story.process("names", "two", start=1.0, instance="x", run="names-two").op("grant", at=1.0, took=3.0015)
+    two.op("list", ok=[]).op("create", at=first + 1, name="a", id="1").end()
+    on_disk(story, ".", a="1")
+    assert story.found() == []
+
+
 # --- counters ---------------------------------------------------------------------------------------------------------------
 
 def counter(story, node="one", start=1.0):

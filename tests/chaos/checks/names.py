@@ -70,7 +70,7 @@ def check_alone(world, job, process, excuses):
 
 def check_moving(world, job, processes, excuses):
     """One folder from incarnation to incarnation, in the order of their grants."""
-    granted = sorted((process for process in processes if process.done("grant")), key=lambda process: process.done("grant")[0].end)
+    granted = in_order([process for process in processes if process.done("grant")])
     worlds = [Folder()]
     for process, successor in zip(granted, [*granted[1:], None]):
         shut = successor.done("grant")[0].begin if successor else float("inf")
@@ -79,6 +79,18 @@ def check_moving(world, job, processes, excuses):
             return
     if granted:
         yield from final(world.export / job, granted[-1], worlds)
+
+
+def in_order(granted):
+    """By their grants' ends; of two grants that were under way at the same time, the one that could still change something after both
+    was the later one."""
+    granted = sorted(granted, key=lambda process: process.done("grant")[0].end)
+    for place in range(len(granted) - 1):
+        one, two = granted[place], granted[place + 1]
+        ours, theirs = one.done("grant")[0], two.done("grant")[0]
+        if theirs.begin < ours.end and any(op.done and op.name in CHANGES and op.begin > theirs.end for op in one.ops):
+            granted[place], granted[place + 1] = two, one
+    return granted
 
 
 def follow(process, worlds, excuses, shut=float("inf")):
