@@ -134,6 +134,13 @@ def test_a_program_that_moved_gets_estale_only(story):
     assert story.found() == ["error"]
 
 
+def test_a_grant_that_nobody_heard_of_fences_too(story):
+    reader(story, instance="x").op("grant").op("write", err=errno.ESTALE, at=6.0)
+    story.did("mount-kill", 5.5, node="two").did("mount", 5.6, node="two")
+    reader(story, "two", instance="x", start=5.0).op("grant", err=errno.ENOTCONN, took=0.6)
+    assert story.found() == []
+
+
 def test_an_instance_that_did_not_move_is_not_fenced(story):
     reader(story, instance="x").op("grant").op("write", err=errno.ESTALE, at=6.0)
     reader(story, "two", instance="y", start=5.0).op("grant").end()

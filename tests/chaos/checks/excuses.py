@@ -89,12 +89,13 @@ class Excuses:
         return self._heard[end]
 
     def _fences(self, world):
-        """(instance, node) -> [(run, begin, until when the node may not have heard)] of what was granted on another node."""
+        """(instance, node) -> [(run, begin, until when the node may not have heard)] of what was granted on another node. What
+        failed there may have been granted, too: its mount or its session ended before it heard."""
         found = {}
         nodes = {process.node for process in world.processes}
         for process in world.processes:
             for op in process.ops if process.instance else ():
-                if op.name == "grant" and (op.done or op.end is None):
+                if op.name == "grant":
                     for node in nodes - {process.node}:
                         heard = float("inf") if op.end is None else self.heard(self._back(node, op.end))
                         found.setdefault((process.instance, node), []).append((process.run, op.begin, heard))
