@@ -76,7 +76,7 @@ void Export::LastClosed(const FileKey& key) {
   const auto lock = hidden_.LockFile(key.handle_hash);
   if (open_files_.TellEndOf(key)) return;  // opened again, and heard of again
   if (!hidden_.Has(key)) return Gone(key, true);
-  if (keeps_for_restart_) return;
+  if (keeps_for_restart_ || awaits_returns_) return;  // who is not back yet may have it open, too
   if (hidden_.Remove(key) == HiddenLinks::Removed::kGone) Gone(key, true);
 }
 
