@@ -97,6 +97,10 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
     log::Critical("{}", store.error());
     return kFailure;
   }
+  if (const auto locked = (*store)->LockExport(); !locked) {
+    log::Critical("{}", locked.error());
+    return kFailure;
+  }
   auto replies = ReplyFile::Open(config.state_dir, boot->text);
   if (!replies) {
     log::Critical("{}", replies.error());

@@ -51,7 +51,8 @@ def test_two_servers(lab, batond):
     server = lab.server()
     same_state = batond("--export", lab.export, "--state-dir", server.state, "--listen", "127.0.0.1:0")
     assert same_state.returncode == 1 and str(server.state) in same_state.stderr
-    same_address = batond("--export", lab.export, "--state-dir", lab.directory / "other", "--listen", server.address,
+    (lab.directory / "elsewhere").mkdir()
+    same_address = batond("--export", lab.directory / "elsewhere", "--state-dir", lab.directory / "other", "--listen", server.address,
                           "--insecure")
     assert same_address.returncode == 1 and server.address in same_address.stderr
     assert server.baton("status").returncode == 0

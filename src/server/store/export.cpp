@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sodium.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -99,6 +100,18 @@ tl::expected<std::unique_ptr<Export>, std::string> Export::Open(const std::strin
   if (const std::string why = opened->ProbeHandles(); !why.empty()) return refuse(why);
   if (const auto loaded = opened->hidden_.Load(); !loaded) return refuse(loaded.error());
   return opened;
+}
+
+// By flock(2) of the root directory: it works where nothing can be written, lies in no file that a client could see, and goes
+// with the process, however that ends. No request of a client ever becomes a lock of the kernel.
+tl::expected<void, std::string> Export::LockAgainstOthers() const {
+  if (::flock(RootFd(), LOCK_EX | LOCK_NB) == 0) return {};
+  const std::string path = PathOfFd(ProcFd(), RootFd());
+  if (errno != EWOULDBLOCK)
+    return tl::unexpected<std::string>("cannot lock the export " + path + ": " + std::strerror(errno));
+  return tl::unexpected<std::string>(
+      "the export " + path + " is served by another batond (or some program holds a flock on the directory: lslocks names "
+      "it); two servers would each give away what the other has: stop that one first");
 }
 
 // Empty: references will work.

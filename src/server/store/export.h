@@ -72,6 +72,8 @@ class Export {
                                                                  const StoreKey& key,
                                                                  const StoreOptions& options);
 
+  tl::expected<void, std::string> LockAgainstOthers() const;
+
   const StoreOptions& Options() const { return options_; }
   int RootFd() const { return root_fd_.Get(); }
   const Node& RootNode() const { return root_; }

@@ -27,6 +27,10 @@ class PosixStore final : public BackingStore {
   static tl::expected<std::unique_ptr<PosixStore>, std::string> Open(const std::string& directory,
                                                                      const StoreKey& key, Options options);
 
+  // One server at a time serves an export, whatever its state directory: locks it as long as the process lives. The error
+  // is for the operator: another does.
+  tl::expected<void, std::string> LockExport() { return export_->LockAgainstOthers(); }
+
   Node Root() override;
   Result<FileKey> KeyOf(const FileRef& ref) override;
   Result<Node> Lookup(const Credentials& who, const FileRef& directory, std::string_view name) override;
