@@ -63,6 +63,7 @@ struct Arguments {
   std::string path;
   EventsOptions events;
   std::string guid;
+  bool force = false;
   RunOptions run;
   RegisterOptions registration;
   std::function<int()> action;
@@ -120,6 +121,14 @@ void AddChanges(CLI::App& app, Arguments& a) {
   instance->require_subcommand(1);
   instance->fallthrough();
   add(*instance, "reset", "reset", "clear its recorded version, so that a lower one may start again");
+}
+
+void AddBackUp(CLI::App& app, Arguments& a) {
+  CLI::App* command =
+      app.add_subcommand("backup-state", "copy batond's state into a file, while it runs; docs/operations.md says how to restore");
+  command->add_option("FILE", a.path, "the copy; batond writes it, readable by its own user only")->required();
+  command->add_flag("--force", a.force, "replace FILE if it is there");
+  command->callback([&a] { a.action = [&a] { return BackUpState(a.query, a.path, a.force); }; });
 }
 
 void AddRun(CLI::App& app, Arguments& a) {
@@ -199,6 +208,7 @@ int Main(int argc, char** argv) {
   AddQueries(app, a);
   AddMountStatus(app, a);
   AddChanges(app, a);
+  AddBackUp(app, a);
   AddRun(app, a);
   AddRegistration(app, a);
   for (CLI::App* command : app.get_subcommands({})) command->fallthrough();

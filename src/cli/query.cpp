@@ -147,6 +147,16 @@ int Events(const QueryOptions& options, const EventsOptions& events) {
   return events.follow ? Follow(options, request) : List(options, request, ShowEvents);
 }
 
+int BackUpState(const QueryOptions& options, const std::string& file, bool force) {
+  std::error_code error;
+  const std::string path = std::filesystem::absolute(file, error).string();
+  if (error) return Complain(kFailed, fmt::format("cannot name {}: {}", Printable(file), error.message()));
+  const Json request{{"command", "backup-state"}, {"file", path}, {"force", force}};
+  return Converse(options, request, [&](const std::string& line, const Json&) {
+    return Write(options.json ? line + "\n" : fmt::format("the state is saved in {}\n", Printable(path)));
+  });
+}
+
 int ChangeInstance(const QueryOptions& options, const std::string& command, const std::string& text) {
   const auto guid = ParseGuid(text);
   if (!guid) {

@@ -28,6 +28,9 @@ int Events(const QueryOptions& options, const EventsOptions& events);
 // Exit code kUnreachable: the mount answers, and says that it does not reach batond.
 int MountStatus(const QueryOptions& options, const std::string& mount_point);
 
+// `file`: relative to the working directory.
+int BackUpState(const QueryOptions& options, const std::string& file, bool force);
+
 // `command`: fence, reset or forget.
 int ChangeInstance(const QueryOptions& options, const std::string& command, const std::string& guid);
 

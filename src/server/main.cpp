@@ -139,7 +139,7 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
   }
   coordinator.Tell(WaitForAbsentUntil{clock.Now() + config.lease});
   const std::string listen = ToString(ListenAddress{config.listen.host, server->Port()});
-  OperatorBackend backend(StatusOf(config, listen), coordinator, **store, clock,
+  OperatorBackend backend(StatusOf(config, listen), coordinator, **store, **state, clock,
                           [&server] { return server->Connections(); });
   auto control = ControlServer::Start(config.state_dir, backend, events);
   if (!control) {

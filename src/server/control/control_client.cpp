@@ -183,6 +183,8 @@ void ControlClient::HandleCommand(const std::string& command, const Json& reques
     HandleEvents(request, host);
   } else if (command == "fence" || command == "reset" || command == "forget") {
     HandleGuid(command, request, host);
+  } else if (command == "backup-state") {
+    HandleBackUp(request, host);
   } else {
     Error(EOPNOTSUPP, "this batond knows no command \"" + command + "\"");
   }
@@ -215,6 +217,19 @@ void ControlClient::HandleEvents(const Json& request, const Host& host) {
     }
     return from < end;
   };
+}
+
+void ControlClient::HandleBackUp(const Json& request, const Host& host) {
+  const auto file = TextField(request, "file");
+  if (!file) return Error(EINVAL, file.error());
+  if (!*file || !(*file)->starts_with('/')) return Error(EINVAL, "\"file\" must be an absolute path");
+  const auto force = request.find("force");
+  if (force != request.end() && !force->is_boolean()) return Error(EINVAL, "\"force\" must be true or false");
+  const bool replace = force != request.end() && force->get<bool>();
+  const ControlAnswer<> answer = host.backend.BackUpState(**file, replace);
+  if (!answer) return Error(answer.error().error, answer.error().message);
+  out_ += ToLine({{"file", **file}, {"saved", true}});
+  Done();
 }
 
 void ControlClient::HandleGuid(const std::string& command, const Json& request, const Host& host) {

@@ -57,6 +57,7 @@ class ControlClient {
   void HandleLine(std::string_view line, const Host& host);
   void HandleCommand(const std::string& command, const Json& request, const Host& host);
   void HandleEvents(const Json& request, const Host& host);
+  void HandleBackUp(const Json& request, const Host& host);
   void HandleGuid(const std::string& command, const Json& request, const Host& host);
   void Done();
   void Error(int error, const std::string& message);

@@ -2,7 +2,8 @@
 // only root and the server's own uid are let in (SO_PEERCRED). One JSON object per line in and out.
 //
 // Requests:  {"command": C, ...} with C one of status, sessions, instances, opens [path], locks [path],
-//            events [follow, since: microseconds since 1970], fence guid, reset guid, forget guid.
+//            events [follow, since: microseconds since 1970], fence guid, reset guid, forget guid,
+//            backup-state file [force].
 // Answers:   the objects asked for, a line each; then {"done": true}, or {"error": "EBUSY", "message": "..."}
 // instead.
 //            A follower of events gets no end, and {"lost": N} where it was too slow.

@@ -1,6 +1,6 @@
 // ControlBackend: what the operator's command asks of the service. Implemented in the service, called by the
 // control server (server/control) on its own thread; implementations take the locks they need and do not wait
-// for clients or for the disk, except Reset and Forget, which answer when the change is durable.
+// for clients or for the disk, except Reset, Forget and BackUpState, which answer when it is durable.
 #pragma once
 
 #include <cstdint>
@@ -73,6 +73,8 @@ class ControlBackend {
   virtual void Fence(const Guid& guid, Fenced done) = 0;
   virtual ControlAnswer<> Reset(const Guid& guid) = 0;   // rule T8
   virtual ControlAnswer<> Forget(const Guid& guid) = 0;  // rule T12
+  // See StateStore::BackUp.
+  virtual ControlAnswer<> BackUpState(const std::string& file, bool replace) = 0;
 };
 
 }  // namespace baton

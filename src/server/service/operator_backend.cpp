@@ -14,10 +14,11 @@ tl::unexpected<ControlError> No(int error, std::string message) {
 }  // namespace
 
 OperatorBackend::OperatorBackend(StatusInfo status, Coordinator& coordinator, store::BackingStore& store,
-                                 const Clock& clock, std::function<std::uint64_t()> connections)
+                                 StateStore& state, const Clock& clock, std::function<std::uint64_t()> connections)
     : status_(std::move(status)),
       coordinator_(coordinator),
       store_(store),
+      state_(state),
       clock_(clock),
       connections_(std::move(connections)),
       started_(clock.Now()) {}
@@ -119,6 +120,12 @@ ControlAnswer<> OperatorBackend::Forget(const Guid& guid) {
   if (!erased) {
     return No(erased.error().value, "it is forgotten until batond restarts; the state store could not record it");
   }
+  return {};
+}
+
+ControlAnswer<> OperatorBackend::BackUpState(const std::string& file, bool replace) {
+  const auto done = state_.BackUp(file, replace);
+  if (!done) return No(done.error().first, done.error().second);
   return {};
 }
 

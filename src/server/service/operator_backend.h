@@ -13,7 +13,7 @@ namespace baton::server {
 class OperatorBackend final : public ControlBackend {
  public:
   // `status`: what does not change while the server runs; `connections`: how many there are now.
-  OperatorBackend(StatusInfo status, Coordinator& coordinator, store::BackingStore& store, const Clock& clock,
+  OperatorBackend(StatusInfo status, Coordinator& coordinator, store::BackingStore& store, StateStore& state, const Clock& clock,
                   std::function<std::uint64_t()> connections);
 
   StatusInfo Status() override;
@@ -24,6 +24,7 @@ class OperatorBackend final : public ControlBackend {
   void Fence(const Guid& guid, Fenced done) override;
   ControlAnswer<> Reset(const Guid& guid) override;
   ControlAnswer<> Forget(const Guid& guid) override;
+  ControlAnswer<> BackUpState(const std::string& file, bool replace) override;
 
  private:
   // The file that a path of the export names; an error if there is none.
@@ -32,6 +33,7 @@ class OperatorBackend final : public ControlBackend {
   const StatusInfo status_;
   Coordinator& coordinator_;
   store::BackingStore& store_;
+  StateStore& state_;
   const Clock& clock_;
   const std::function<std::uint64_t()> connections_;
   const Instant started_;

@@ -55,6 +55,7 @@ class FaultyStateStore final : public StateStore {
   }
   Result<Epoch> LastEpoch() override { return inner_.LastEpoch(); }
   Result<ServerKey> LoadServerKey() override { return inner_.LoadServerKey(); }
+  BackUpProblem BackUp(const std::filesystem::path& file, bool replace) override { return inner_.BackUp(file, replace); }
 
  private:
   template <class Call>

@@ -10,13 +10,13 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/version.h"
+#include "server/state/sqlite_format.h"
 #include "server/state/sqlite_row.h"
 #include "server/state/sqlite_state_store.h"
 
 namespace baton {
 namespace {
-
-constexpr int kApplicationId = 0x4261546f;  // "BaTo"
 
 constexpr const char* kSchema = R"sql(
   CREATE TABLE server (
@@ -76,6 +76,10 @@ constexpr const char* kSchema2 = R"sql(
     guid BLOB PRIMARY KEY CHECK (length(guid) = 16),
     until INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
+  CREATE TABLE used_by (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    version TEXT NOT NULL
+  ) STRICT;
 )sql";
 
 tl::unexpected<std::string> SystemProblem(const char* what, const std::filesystem::path& path) {
@@ -132,7 +136,13 @@ std::string AskText(sqlite3* db, const char* sql) {
   return text;
 }
 
-// Whatever comes late: an older one replaces no newer one, what was acknowledged stays so, and a boot that is over fences nobody.
+std::string UsedBy(sqlite3* db) {
+  const bool says = AskNumber(db, "SELECT count(*) FROM used_by") == 1;
+  return says ? AskText(db, "SELECT version FROM used_by") : "of an unknown version";
+}
+
+// Whatever comes late: an older one replaces no newer one, what was acknowledged stays so, and a boot that is
+// over fences nobody.
 constexpr const char* kPutFence = R"sql(
   INSERT INTO fences (node, guid, boot, epoch, version_high, version_low)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE node = ?1 AND boot <> ?3)
@@ -155,10 +165,11 @@ std::string HexOfRandomKey() {
 std::string SqliteStateStore::Damaged(const std::string& why) const {
   return fmt::format(
       "the state file {} is damaged ({}). batond does not start on a state it cannot trust: an epoch given "
-      "out twice would "
-      "let a fenced program write again. Put back a copy of batond.db (with its batond.db-wal, if there is "
-      "one), or, when no "
-      "node has this export mounted any more, move the state directory away to begin with an empty one",
+      "out twice would let "
+      "a fenced program write again. Move all files of its directory away and put back a backup (baton "
+      "backup-state makes "
+      "them) as batond.db, alone; or, when no node has this export mounted any more, begin with an empty "
+      "directory",
       file_.string(), why);
 }
 
@@ -184,18 +195,45 @@ SqliteStateStore::Problem SqliteStateStore::LockDirectory(const std::filesystem:
   return {};
 }
 
+// A new state file appears with its content: one that is empty has lost it.
 SqliteStateStore::Problem SqliteStateStore::OpenDatabase() {
-  // Made here, for the mode: SQLite gives its journal the mode of the file.
-  const UniqueFd file(::open(file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return SystemProblem("open the state file", file_);
-  sqlite3* db = nullptr;
-  const int code = sqlite3_open_v2(file_.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
-  db_.reset(db);
-  if (code != SQLITE_OK) {
-    return tl::unexpected(
-        fmt::format("cannot open the state file {}: {}", file_.string(), sqlite3_errstr(code)));
+  struct stat attr {};
+  const bool is_there = ::lstat(file_.c_str(), &attr) == 0;
+  if (!is_there && errno != ENOENT) return SystemProblem("look at the state file", file_);
+  if (auto checked = CheckFile(is_there); !checked) return checked;
+  if (!is_there) {
+    if (auto made = MakeDatabase(); !made) return made;
   }
+  return Connect(file_);
+}
+
+SqliteStateStore::Problem SqliteStateStore::Connect(const std::filesystem::path& file) {
+  sqlite3* db = nullptr;
+  const int code = sqlite3_open_v2(
+      file.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, nullptr);
+  db_.reset(db);
+  if (code != SQLITE_OK)
+    return tl::unexpected(
+        fmt::format("cannot open the state file {}: {}", file.string(), sqlite3_errstr(code)));
   sqlite3_busy_timeout(db, 2000);  // a person's sqlite3 shell may be looking
+  return {};
+}
+
+SqliteStateStore::Problem SqliteStateStore::MakeDatabase() {
+  const std::filesystem::path unfinished = file_.string() + ".new";
+  for (const char* of : {"", "-journal"})
+    ::unlink((unfinished.string() + of).c_str());  // of a start that ended early
+  // Made here, for the mode: SQLite gives its journal the mode of the file.
+  const UniqueFd file(::open(unfinished.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return SystemProblem("make the state file", unfinished);
+  if (auto connected = Connect(unfinished); !connected) return connected;
+  if (auto filled = Fill(); !filled) return filled;
+  db_.reset();
+  const UniqueFd directory(::open(file_.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::fsync(file.Get()) != 0 || ::rename(unfinished.c_str(), file_.c_str()) != 0 ||
+      ::fsync(directory.Get()) != 0) {
+    return SystemProblem("make the state file", file_);
+  }
   return {};
 }
 
@@ -218,20 +256,47 @@ SqliteStateStore::Problem SqliteStateStore::CheckDatabase() {
   const std::int64_t version = AskNumber(db, "PRAGMA user_version");
   const std::int64_t tables = AskNumber(db, "SELECT count(*) FROM sqlite_schema");
   if (tables < 0) return tl::unexpected(Damaged(sqlite3_errmsg(db)));
-  if (application == 0 && version == 0 && tables == 0) return {};  // new
-  if (application != kApplicationId) {
-    return tl::unexpected(fmt::format(
-        "{} is not a state file of batond; choose another directory with --state-dir", file_.string()));
+  if (application != kApplicationId && application != kBackupApplicationId) {
+    return tl::unexpected(
+        fmt::format("{} is not a state file of batond (application id {:#x}); choose another directory with "
+                    "--state-dir, or put "
+                    "the right file there",
+                    file_.string(), application));
   }
   if (version > kSchemaVersion) {
-    return tl::unexpected(
-        fmt::format("the state file {} is of a newer batond (schema {}, this one knows {}); run that "
-                    "version, or a newer one",
-                    file_.string(), version, kSchemaVersion));
+    return tl::unexpected(fmt::format(
+        "the state file {} is of a newer batond (schema {}, last used by batond {}; this is {}, which knows "
+        "schema {}); run that version, or a newer one",
+        file_.string(), version, UsedBy(db), Version(), kSchemaVersion));
   }
+  if (version < 1) return tl::unexpected(Damaged(fmt::format("it says that its schema is {}", version)));
   if (const std::string found = AskText(db, "PRAGMA quick_check(1)"); found != "ok")
     return tl::unexpected(Damaged(found));
   return {};
+}
+
+// What no damage to a page's structure shows.
+SqliteStateStore::Problem SqliteStateStore::CheckContent() {
+  sqlite3* db = db_.get();
+  if (AskNumber(db, "SELECT count(*) FROM server") != 1)
+    return tl::unexpected(Damaged("the server's key is missing"));
+  if (AskNumber(db, "SELECT count(*) FROM instances WHERE epoch > (SELECT last_epoch FROM server)") != 0)
+    return tl::unexpected(Damaged("it knows epochs that it has not given"));
+  return {};
+}
+
+SqliteStateStore::Problem SqliteStateStore::Fill() {
+  const std::string key = HexOfRandomKey();
+  if (key.empty())
+    return tl::unexpected(
+        fmt::format("cannot get random bytes for the server's key: {}", std::strerror(errno)));
+  const std::string create = fmt::format(
+      "BEGIN IMMEDIATE; {} {} INSERT INTO server (one, key) VALUES (1, x'{}');"
+      "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
+      kSchema, kSchema2, key, kApplicationId, kSchemaVersion);
+  if (Execute(create.c_str()) == SQLITE_OK) return {};
+  return tl::unexpected(
+      fmt::format("cannot fill the state file {}: {}", file_.string(), sqlite3_errmsg(db_.get())));
 }
 
 SqliteStateStore::Problem SqliteStateStore::Prepare() {
@@ -240,28 +305,24 @@ SqliteStateStore::Problem SqliteStateStore::Prepare() {
     return tl::unexpected(
         fmt::format("cannot {} the state file {}: {}", what, file_.string(), sqlite3_errmsg(db)));
   };
-  const bool is_file = file_ != ":memory:";
-  if (is_file && AskText(db, "PRAGMA journal_mode=WAL") != "wal")
-    return failed("switch to write-ahead logging");
   if (Execute("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON") != SQLITE_OK) return failed("set up");
   if (AskNumber(db, "PRAGMA user_version") == 1) {
     const std::string upgrade =
         fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version={}; COMMIT", kSchema2, kSchemaVersion);
-    if (Execute(upgrade.c_str()) != SQLITE_OK) return failed("bring up to date");
+    if (Execute(upgrade.c_str()) != SQLITE_OK) {
+      if (sqlite3_errcode(db) == SQLITE_ERROR) return tl::unexpected(Damaged(sqlite3_errmsg(db)));
+      return failed("bring up to date");
+    }
   }
-  if (AskNumber(db, "PRAGMA user_version") == 0) {
-    const std::string key = HexOfRandomKey();
-    if (key.empty())
-      return tl::unexpected(
-          fmt::format("cannot get random bytes for the server's key: {}", std::strerror(errno)));
-    const std::string create = fmt::format(
-        "BEGIN IMMEDIATE; {} {} INSERT INTO server (one, key) VALUES (1, x'{}');"
-        "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
-        kSchema, kSchema2, key, kApplicationId, kSchemaVersion);
-    if (Execute(create.c_str()) != SQLITE_OK) return failed("fill");
+  if (auto checked = CheckContent(); !checked) return checked;
+  if (AskNumber(db, "PRAGMA application_id") == kBackupApplicationId) {
+    if (auto started = StartFromBackup(); !started) return started;
   }
-  if (AskNumber(db, "SELECT count(*) FROM server") != 1)
-    return tl::unexpected(Damaged("the server's key is missing"));
+  const bool is_file = file_ != ":memory:";
+  if (is_file && AskText(db, "PRAGMA journal_mode=WAL") != "wal")
+    return failed("switch to write-ahead logging");
+  const std::string used = fmt::format("INSERT OR REPLACE INTO used_by VALUES (1, '{}')", Version());
+  if (Execute(used.c_str()) != SQLITE_OK) return failed("write");
   const std::int64_t count = AskNumber(db, "SELECT count(*) FROM instances");
   if (count < 0) return failed("read");
   count_ = static_cast<std::size_t>(count);
@@ -280,7 +341,7 @@ SqliteStateStore::Problem SqliteStateStore::Prepare() {
                         prepare(erase_, "DELETE FROM instances WHERE guid=?1") &&
                         prepare(touch_, "UPDATE instances SET used=max(used, ?2) WHERE guid=?1") &&
                         prepare(fence_, kPutFence);
-  if (!prepared) return failed("use");
+  if (!prepared) return tl::unexpected(Damaged(sqlite3_errmsg(db)));
   return {};
 }
 
@@ -302,7 +363,7 @@ std::unique_ptr<SqliteStateStore> SqliteStateStore::OpenInMemory(std::size_t max
   BATON_CHECK(sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr) ==
               SQLITE_OK);
   store->db_.reset(db);
-  const auto prepared = store->Prepare();
+  const auto prepared = store->Fill().and_then([&] { return store->Prepare(); });
   BATON_CHECK(prepared.has_value());
   return store;
 }

@@ -54,6 +54,7 @@ class SqliteStateStore final : public StateStore {
   Result<std::uint64_t> CountStart() override;
   Result<Epoch> LastEpoch() override;
   Result<ServerKey> LoadServerKey() override;
+  BackUpProblem BackUp(const std::filesystem::path& file, bool replace) override;
 
  private:
   struct CloseDb {
@@ -70,8 +71,15 @@ class SqliteStateStore final : public StateStore {
 
   Problem LockDirectory(const std::filesystem::path& directory);
   Problem OpenDatabase();
+  Problem Connect(const std::filesystem::path& file);
+  Problem MakeDatabase();
+  Problem Fill();
+  Problem CheckFile(bool is_there) const;
   Problem CheckDatabase();
+  Problem CheckContent();
   Problem Prepare();
+  Problem StartFromBackup();
+  std::string CopyTo(const std::string& path);
   std::string Damaged(const std::string& why) const;
 
   int Execute(const char* sql);

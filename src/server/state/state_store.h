@@ -13,10 +13,13 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
+#include <tl/expected.hpp>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -92,6 +95,13 @@ class StateStore {
 
   // 16 random bytes, made once in the life of the state directory.
   virtual Result<ServerKey> LoadServerKey() = 0;
+
+  // A copy of all that is durable when it begins, in one file (mode 0600: it holds the server's key and the sessions'
+  // secrets), which appears when it is complete and durable. A server that starts from it knows that it does. While it
+  // is made commits wait for moments only. The error: errno, and a sentence for the person who asked; EEXIST: `replace`
+  // is not set, and the file is there.
+  using BackUpProblem = tl::expected<void, std::pair<int, std::string>>;
+  virtual BackUpProblem BackUp(const std::filesystem::path& file, bool replace) = 0;
 };
 
 // The server's earlier life (rule D4): what the arbiter is told of it, and the sessions that may come back.

@@ -36,6 +36,10 @@ class FakeBackend final : public ControlBackend {
   }
   ControlAnswer<> Reset(const Guid&) override { return reset_answer; }
   ControlAnswer<> Forget(const Guid&) override { return forget_answer; }
+  ControlAnswer<> BackUpState(const std::string& file, bool replace) override {
+    if (replace) return {};
+    return tl::unexpected(ControlError{EEXIST, file + " is there already"});
+  }
 
   // The fences that were asked for since the last call.
   std::vector<std::pair<Guid, Fenced>> TakeFences() {

@@ -73,7 +73,7 @@ TEST_F(ForgetTest, KeepsWhatWasUsedLately) {
 }
 
 TEST_F(ForgetTest, ByHandErasesTheRecordEverywhere) {
-  OperatorBackend backend({}, *bench.coordinator, *bench.store, bench.clock, [] { return 0; });
+  OperatorBackend backend({}, *bench.coordinator, *bench.store, bench.state, bench.clock, [] { return 0; });
   EXPECT_TRUE(backend.Forget(GuidOf(1)).has_value());
   EXPECT_THAT(Stored(), testing::ElementsAre(GuidOf(2)));
   EXPECT_FALSE(backend.Forget(GuidOf(2)).has_value());  // in use

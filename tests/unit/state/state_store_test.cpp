@@ -339,7 +339,8 @@ TEST_F(StateDirectory, IsRefusedWhenItIsOfANewerServer) {
 // Schema 1 had no sessions.
 TEST_F(StateDirectory, IsBroughtUpToDate) {
   ASSERT_TRUE(Opened()->Save(RecordNumber(1)));
-  Execute("DROP TABLE uses; DROP TABLE sessions; DROP TABLE reserved; ALTER TABLE server DROP COLUMN starts; PRAGMA user_version=1");
+  Execute("DROP TABLE uses; DROP TABLE sessions; DROP TABLE reserved; DROP TABLE used_by;"
+          "ALTER TABLE server DROP COLUMN starts; PRAGMA user_version=1");
   const auto store = Opened();
   EXPECT_THAT(*store->Load(), ElementsAre(RecordNumber(1)));
   ASSERT_TRUE(store->SaveSession(SessionNumber(1, "node-a", "boot-1", "/a"), Now()));
@@ -357,7 +358,7 @@ TEST_F(StateDirectory, IsRefusedWhenTheFileIsGarbage) {
   Opened();
   std::ofstream(File(), std::ios::trunc) << std::string(100'000, 'x');
   EXPECT_THAT(WhyNot(),
-              AllOf(HasSubstr("damaged"), HasSubstr("epoch given out twice"), HasSubstr("Put back a copy")));
+              AllOf(HasSubstr("damaged"), HasSubstr("epoch given out twice"), HasSubstr("put back a backup")));
 }
 
 TEST_F(StateDirectory, IsRefusedWhenAPageIsDamaged) {
