@@ -47,7 +47,7 @@ def test_every_way_to_write_is_shut(scene, guid, death):
             attempt()
     assert scene.stored("data") == bytes_of("2", 2 * PAGE)
     assert (scene.stored("log"), scene.stored("victim"), scene.stored("tmp")) == (b"", b"victim", b"tmp")
-    assert sorted(os.listdir(scene.lab.export)) == ["data", "log", "tmp", "victim"]
+    assert scene.lab.names() == ["data", "log", "tmp", "victim"]
     new.pwrite(mine, b"mine")
 
 

@@ -214,7 +214,7 @@ def test_nobody_else(own):
             stranger.read_file(f"{own.lab.mount_point}/mine")
         with refused(errno.EACCES, errno.EPERM):
             stranger.create(f"{own.lab.mount_point}/theirs")
-    assert os.listdir(own.lab.export) == ["mine"]
+    assert own.lab.names() == ["mine"]
 
 
 def test_mount_in_the_background(own):

@@ -210,7 +210,7 @@ def test_unlinked_files_of_two_nodes(scene, one, two):
     one.write_file("data", b"text")
     here, there = one.open("data", "rw"), two.open("data", "rw")
     one.unlink("data")
-    assert os.listdir(scene.lab.export) == []
+    assert scene.lab.names() == []
     two.pwrite(there, b"more", 4)
     eventually(lambda: one.pread(here, 20) == b"textmore", 10)   # told, not asked (C2)
     two.run("os.fchmod(fd, 0o640); os.fchown(fd, 3, 4); os.utime(fd, ns=(1, 2)); os.setxattr(fd, 'user.a', b'1')", fd=there)

@@ -46,7 +46,7 @@ def test_new_incarnation_creates_its_lock_anew(scene, guid, other_guid, death):
     mine = new.create("a.lock", flags=EXCL)
     new.pwrite(mine, b"newer")
     assert scene.stored("a.lock") == b"newer"
-    assert os.listdir(scene.lab.export) == ["a.lock"]
+    assert scene.lab.names() == ["a.lock"]
     assert strangers[1].read(reader, 100) == b"old", "the old file lives on for who has it open"
     assert new.stat("a.lock")["st_size"] == 5
     for program in (new, scene.two.python(instance=guid), *strangers):

@@ -39,6 +39,10 @@ class Lab:
     def the_server(self):
         return self.servers[0]
 
+    def names(self):
+        """What is in the export's root, sorted, but for the server's own directory of hidden links (D2)."""
+        return sorted(set(os.listdir(self.export)) - {".baton"})
+
     def server(self, *options, export=None, start=True):
         """A batond on the server's host; the first one is the nodes' default."""
         number = len(self.servers)
