@@ -14,7 +14,7 @@ from lab import eventually
 
 HEADER = struct.Struct("<IIHBBIIiQ")
 REQUEST = 1
-VERSION = 2
+VERSION = 3
 HELLO, PING, WRITE, CLOSE = 1, 2, 33, 35
 NO_SLOT = 0xffffffff
 MAGIC = 0x4e544142
