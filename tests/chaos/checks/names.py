@@ -88,7 +88,7 @@ def in_order(granted):
     for place in range(len(granted) - 1):
         one, two = granted[place], granted[place + 1]
         ours, theirs = one.done("grant")[0], two.done("grant")[0]
-        if theirs.begin < ours.end and any(op.done and op.name in CHANGES and op.begin > theirs.end for op in one.ops):
+        if theirs.begin < ours.end and any(op.done and op.name in CHANGES and op.name != "rename" and op.begin > theirs.end for op in one.ops):
             granted[place], granted[place + 1] = two, one
     return granted
 
