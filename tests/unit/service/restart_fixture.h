@@ -18,6 +18,7 @@ struct Disk {
   test::TempDir exported;
   test::TempDir state;
   std::uint64_t starts = 0;
+  std::optional<Guid> absent;  // has not come back for ten seconds in each life
   std::filesystem::path ReplyPath() const { return state.Path() / "replies"; }
   std::filesystem::path At(const std::string& name) const { return exported.Path() / name; }
   std::string Replies() const {
@@ -50,6 +51,11 @@ class Life {
     Recovered recovered;
     recovered.starts = ++disk.starts;
     recovered.survivors.first_handle = HandleId{disk.starts << 40};
+    if (disk.absent) {
+      recovered.survivors.sessions = {{SessionId{78}, "b", "boot", "other machine", "/mnt"}};
+      recovered.survivors.uses = {{SessionId{78}, *disk.absent, Epoch{1}}};
+      recovered.survivors.absent_until = clock.Now() + std::chrono::seconds(10);
+    }
     coordinator.emplace(ArbiterOptions(), recovered, *state, events, executor, executor, clock, true);
     session = std::make_shared<Session>(kSession, protocol::SessionSecret{}, "a", false, clock.Now());
     bool welcome = false;

@@ -250,6 +250,26 @@ TEST_F(RestartTest, OpensWhatACreateMadeUnderWhateverName) {
   EXPECT_EQ(disk_.Content("renamed"), "text");
 }
 
+// It waits for who may have opened the new file. A signal does not end that: the program would try again, and meet its own file.
+TEST_F(RestartTest, IsNotInterruptedAfterItsCreate) {
+  const auto wish = ExclusiveCreate(Root());
+  {
+    Life life(disk_);
+    RunUntilKilled<Operation::kCreate>(life, wish, Killed::kAfterEffect, StoreOperation::kFileGetAttr);
+  }
+  disk_.absent = Guid{{1}};
+  Life life(disk_);
+  life.Send<Operation::kCancel>({0, 1}, protocol::kNoSlot, 0);  // overtakes it
+  life.Send<Operation::kCreate>(wish, 0, 1);
+  life.Send<Operation::kCancel>({0, 1}, protocol::kNoSlot, 0);
+  life.executor.RunPosted();
+  EXPECT_FALSE(life.connection->ReplyTo(0, 1));
+  life.clock.Advance(std::chrono::seconds(11));
+  life.executor.RunDueTimers(life.clock.Now());
+  EXPECT_TRUE(life.Until([&] { return life.connection->ReplyTo(0, 1).has_value(); }));
+  EXPECT_EQ(life.connection->ReplyTo(0, 1)->header.error, 0);
+}
+
 TEST_F(RestartTest, TellsWhereWhatACreateMadeIsGone) {
   const auto wish = ExclusiveCreate(Root());
   {

@@ -123,7 +123,10 @@ void AskForHandle(Service& service, Call call, const Opening& opening, std::shar
   wish.reads = (opening.flags & O_ACCMODE) != O_WRONLY;
   wish.writes = writes;
   wish.mode = service.ClaimModeFor(*policy);
-  wish.wait_until = service.clock().Now() + std::clamp(opening.claim_wait, Duration::zero(), kMostClaimWait);
+  // What was created is not given up: told EINTR the program would try again, and meet its own file.
+  const bool may_give_up = !opening.created;
+  wish.wait_until = service.clock().Now();
+  if (may_give_up) wish.wait_until += std::clamp(opening.claim_wait, Duration::zero(), kMostClaimWait);
   wish.path = store_file->Path();
 
   wish.made = opening.is_new;
@@ -131,13 +134,13 @@ void AskForHandle(Service& service, Call call, const Opening& opening, std::shar
   const auto file = MakeOpenFile(service, wish, std::move(store_file));
   const auto session = call.session();
   const protocol::FrameHeader request = call.request();
-  session->SetWaiting(request, wish.request);
+  if (may_give_up) session->SetWaiting(request, wish.request);
   const auto waiting = std::make_shared<Call>(std::move(call));
   service.coordinator().Open(wish, file, [&service, waiting, opening, file, proof = ProofFor(opening, wish)](Coordinator::Answer& answer) {
     if (answer.error != 0) return waiting->Fail(answer.error);
     Granted(service, *waiting, opening, file, proof);
   });
-  if (session->IsCancelled(request)) service.coordinator().Withdraw(wish.request);
+  if (may_give_up && session->IsCancelled(request)) service.coordinator().Withdraw(wish.request);
 }
 
 void OpenExisting(Service& service, Call call, const Opening& opening) {
