@@ -68,6 +68,30 @@ def test_waiting(pair, kind):
         a.lock(at_a, "w", kind=kind)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_try_after_an_interrupt_without_a_link(scene, pair, kind):
+    """L1, L2, S5: a wait that was interrupted while the link was down is over at the server, too, and its end takes nothing from the
+    next one, which was granted."""
+    (a, at_a), (b, at_b) = pair
+    a.lock(at_a, "w", kind=kind)
+    waiting = b.start_call("lock", at_b, "w", wait=True, kind=kind).waits()
+    eventually(lambda: waiters(scene.server) == 1, 10, "the server has it in its queue")
+    scene.two.cut()
+    eventually(lambda: "requests wait" in scene.two.runs[-1].log(), 10, "its mount knows")
+    b.interrupt()
+    with refused(errno.EINTR):
+        waiting.result()
+    again = b.start_call("lock", at_b, "w", wait=True, kind=kind).waits()
+    scene.two.mend()
+    eventually(lambda: "resumed session" in scene.two.runs[-1].log(), 10, "its mount is back")
+    eventually(lambda: waiters(scene.server) == 1, 10, "only the second wait is left")
+    a.lock(at_a, "u", kind=kind)
+    again.result()
+    assert [lock["node"] for lock in scene.server.listing("locks")] == ["two"]
+    with refused(*HELD):
+        a.lock(at_a, "w", kind=kind)
+
+
 def waiters(server):
     return sum(lock["state"] == "waiting" for lock in server.listing("locks"))
 

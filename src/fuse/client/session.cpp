@@ -212,12 +212,16 @@ bool Session::Cancel(CallToken token) {
   const LinkId link = link_;
   lock.unlock();
   call->sending.wait(true);  // batond would not know what is cancelled
+  SendCancel(link, request);
+  return true;
+}
+
+void Session::SendCancel(LinkId link, const protocol::CancelRequest& request) {
   std::vector<std::byte> body;
   protocol::Encoder(body).Put(request);
   transport_.Send(link,
                   {.operation = static_cast<std::uint16_t>(Operation::kCancel), .kind = FrameKind::kRequest},
                   body, {});
-  return true;
 }
 
 void Session::AcknowledgeFence(const Guid& guid, Epoch epoch, Instant at) {

@@ -181,6 +181,7 @@ class Session final : private Transport::Handler {
   PendingCall& Take();
   void Submit(PendingCall& call, Generation generation);
   void SendCall(LinkId link, const PendingCall& call, std::uint8_t flags);
+  void SendCancel(LinkId link, const protocol::CancelRequest& request);
   static void SendingDone(PendingCall& call);
   void DrainQueue();
   void TimeOut(Instant now);

@@ -266,6 +266,9 @@ void Session::ResendOutstanding() {
                        .slot = call->slot,
                        .sequence = call->sequence},
                       {}, {});
+      if (call->operation == Operation::kLock) {
+        SendCancel(link, {.slot = call->slot, .sequence = call->sequence});  // or it would stand in line for ever
+      }
     } else {
       SendCall(link, *call, protocol::kFrameResent);
     }

@@ -1,5 +1,7 @@
 #include "fuse/ops/lock.h"
 
+#include "fuse/ops/handles.h"
+
 namespace baton::ops {
 namespace {
 
@@ -52,6 +54,33 @@ void Granted(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>
   });
 }
 
+// Of one owner's locks on a file.
+std::uint64_t FateKeyOf(const baton::Open& open, const protocol::LockRequest& lock) {
+  return open.inode->FateKey() ^ (lock.owner * 0x9e3779b97f4a7c15);
+}
+
+void Send(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
+          const protocol::LockRequest& lock, client::CallToken token) {
+  client::CallOptions<Operation::kLock> call;
+  call.token = token;
+  call.generation = open->generation;
+  call.late = [&mount, open, lock](LockAnswer&& answer) {
+    if (answer.reply && lock.mode != protocol::LockMode::kUnlock) Undo(mount, lock, open->generation);
+    mount.fates.Known(FateKeyOf(*open, lock));
+  };
+  mount.Call<Operation::kLock>(
+      std::move(reply), lock.wait ? WaitKind::kLock : WaitKind::kPlain, lock,
+      [&mount, open, lock](KernelReply to, LockAnswer&& answer) {
+        mount.NoteFate(answer, FateKeyOf(*open, lock));
+        if (answer.reply) {
+          Granted(mount, std::move(to), open, lock, answer.reply->change);
+        } else {
+          to.Error(answer.reply.error().value);
+        }
+      },
+      std::move(call));
+}
+
 }  // namespace
 
 void Lock(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& open,
@@ -60,21 +89,21 @@ void Lock(Mount& mount, KernelReply reply, const std::shared_ptr<baton::Open>& o
   open->NotePages();
   if (open->inode->SetLocked())
     open->inode->SetUntold(true);  // what was believed until now ends with the grant
-  client::CallOptions<Operation::kLock> call;
-  call.generation = open->generation;
-  call.late = [&mount, open, lock](LockAnswer&& answer) {
-    if (answer.reply && lock.mode != protocol::LockMode::kUnlock) Undo(mount, lock, open->generation);
+  const client::CallToken token = mount.session.NewToken();
+  const std::uint64_t key = FateKeyOf(*open, lock);
+  const bool may_be_undone = lock.mode != protocol::LockMode::kUnlock && mount.fates.IsUnknown(key);
+  if (!may_be_undone) return Send(mount, std::move(reply), open, lock, token);
+  // An earlier try was given up: its undoing must not take what this one is granted. F_SETLK, too, has EINTR
+  // for such a wait (fcntl(2)).
+  mount.Register(reply, {token, WaitKind::kLock, reply.Context().pid,
+                         protocol::PropertiesOf(Operation::kLock)->name});
+  client::FateTable::Waiter go = [&mount, open, lock, token, reply = std::move(reply)](Result<> fate) mutable {
+    if (fate) return Send(mount, std::move(reply), open, lock, token);
+    mount.pending.Remove(token);
+    reply.Error(fate.error().value);
   };
-  mount.Call<Operation::kLock>(
-      std::move(reply), lock.wait ? WaitKind::kLock : WaitKind::kPlain, lock,
-      [&mount, open, lock](KernelReply to, LockAnswer&& answer) {
-        if (answer.reply) {
-          Granted(mount, std::move(to), open, lock, answer.reply->change);
-        } else {
-          to.Error(answer.reply.error().value);
-        }
-      },
-      std::move(call));
+  if (mount.fates.Pass(key, token, go)) return go({});
+  LimitFateWait(mount, token);
 }
 
 }  // namespace baton::ops
