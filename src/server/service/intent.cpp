@@ -15,7 +15,7 @@
 namespace baton::server {
 namespace {
 
-constexpr std::size_t kMostName = 255;  // NAME_MAX
+constexpr std::size_t kMostName = 255;  // NAME_MAX, XATTR_NAME_MAX
 constexpr std::uint64_t kPage = 4096;   // a write that is killed ends between two of them
 
 // The most bytes that a message is encoded to, if its strings and lists are no longer than said.
@@ -64,6 +64,7 @@ constexpr std::size_t MostBytes(std::size_t string, std::size_t elements) {
 
 constexpr std::size_t kMostPages = protocol::kMaxDataSize / kPage + 1;
 static_assert(MostBytes<NameIntent>(kMostName, 0) <= ReplyRecord::kMostNotes);
+static_assert(MostBytes<XattrIntent>(kMostName, 0) <= ReplyRecord::kMostNotes);
 static_assert(MostBytes<AppendIntent>(0, kMostPages) <= ReplyRecord::kMostNotes);
 // CREATE has one name, and notes what it made behind it.
 static_assert(MostBytes<NameIntent>(kMostName, 0) - (FileRef::kCapacity + kMostName) +

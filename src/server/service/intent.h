@@ -39,6 +39,14 @@ struct NameIntent {
   BATON_FIELDS(epoch, directory, name, file, new_directory, new_name, new_file)
 };
 
+// SETXATTR with XATTR_CREATE and REMOVEXATTR, which would fail a second time.
+struct XattrIntent {
+  Epoch epoch{};
+  FileRef file;
+  std::string name;
+  BATON_FIELDS(epoch, file, name)
+};
+
 // CREATE, behind its intent: what it has made.
 struct MadeFile {
   FileRef file;

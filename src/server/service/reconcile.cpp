@@ -66,6 +66,9 @@ class Reconciler {
         return DecideCreated(record);
       case Operation::kWrite:
         return DecideAppended(record);
+      case Operation::kSetxattr:
+      case Operation::kRemovexattr:
+        return DecideXattr(record);
       default:
         Unclear(record);
     }
@@ -120,11 +123,22 @@ class Reconciler {
     record.Note(note);
   }
 
+  void DecideXattr(ReplyRecord& record) {
+    const auto intent = protocol::Decode<XattrIntent>(record.Notes());
+    if (!intent) return Unclear(record);
+    const auto now = store_.GetXattr(Own(), intent->file, intent->name);
+    const int error = now ? 0 : now.error().value;
+    if (error == ESTALE || error == ENOENT) return RunAgain(record);  // the file is gone: that is its answer
+    if (error != 0 && error != ENODATA) return Unclear(record);
+    const bool sets = record.Operation() == static_cast<std::uint16_t>(Operation::kSetxattr);
+    if (now.has_value() != sets) return RunAgain(record);
+    Answer(record, protocol::Nothing(), intent->epoch);
+  }
+
   void DecideAppended(ReplyRecord& record) {
     const auto intent = protocol::Decode<AppendIntent>(record.Notes());
     if (!intent) return Unclear(record);
-    const Credentials own{::geteuid(), ::getegid(), {}, 0};
-    const auto file = store_.OpenAgain(own, intent->file, O_RDWR);
+    const auto file = store_.OpenAgain(Own(), intent->file, O_RDWR);
     if (!file) return file.error().value == ENOENT ? RunAgain(record) : Unclear(record);
     const auto attr = (*file)->GetAttr();
     if (!attr) return Unclear(record);
@@ -151,6 +165,7 @@ class Reconciler {
     return is_ours && file.Truncate(intent.offset) ? Fate::kDidNot : Fate::kUnclear;
   }
 
+  static Credentials Own() { return {::geteuid(), ::getegid(), {}, 0}; }
   template <class Reply>
   void Answer(ReplyRecord& record, const Reply& reply, Epoch epoch) {
     std::vector<std::byte> body;

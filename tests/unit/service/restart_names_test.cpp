@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "unit/service/restart_fixture.h"
 
@@ -187,6 +188,26 @@ TEST_P(RenamesOverARestart, OntoAnotherNameOfTheSameFile) {
   EXPECT_EQ(Life(disk_).Ask<Operation::kRename>(wish, 0, 1), 0);
   EXPECT_EQ(InodeOf("old"), moved_);
   EXPECT_EQ(InodeOf("d/new"), moved_);
+}
+
+TEST_P(NamesOverARestart, AddsAnXattrOnce) {
+  disk_.Write("f", "");
+  const protocol::SetxattrRequest wish{
+      .file = Ref("f"), .name = "user.lock", .value = "mine", .flags = XATTR_CREATE, .caller = Anonymous()};
+  Kill<Operation::kSetxattr>(wish, StoreOperation::kSetXattr);
+  Life life(disk_);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(life.Ask<Operation::kSetxattr>(wish, 0, 1), 0);
+  EXPECT_EQ(life.Ask<Operation::kSetxattr>(wish, 0, 2), EEXIST);
+}
+
+TEST_P(NamesOverARestart, RemovesAnXattrOnce) {
+  disk_.Write("f", "");
+  const protocol::RemovexattrRequest wish{.file = Ref("f"), .name = "user.lock", .caller = Anonymous()};
+  ASSERT_EQ(::setxattr(disk_.At("f").c_str(), "user.lock", "mine", 4, 0), 0);
+  Kill<Operation::kRemovexattr>(wish, StoreOperation::kRemoveXattr);
+  Life life(disk_);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(life.Ask<Operation::kRemovexattr>(wish, 0, 1), 0);
+  EXPECT_EQ(life.Ask<Operation::kRemovexattr>(wish, 0, 2), ENODATA);
 }
 
 using CreatesOverARestart = NamesOverARestart;

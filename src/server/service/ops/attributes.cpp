@@ -18,6 +18,14 @@ Result<std::vector<ChangeWish::Target>> FileTarget(Service& service, const FileR
   return std::vector<ChangeWish::Target>{{*key, act}};
 }
 
+// Of a change that only goes well if the xattr is, or is not, there. What cannot be told now cannot be told later: no intent.
+Intention IntentOnXattr(Service& service, const FileRef& file, const std::string& name, bool if_there) {
+  const auto now = service.store().GetXattr({::geteuid(), ::getegid(), {}, 0}, file, name);
+  const bool is_known = now || now.error().value == ENODATA;
+  if (!is_known || now.has_value() != if_there) return std::nullopt;
+  return XattrIntent{.file = file, .name = name};
+}
+
 // ftruncate(2): the handle knows whose it is (rule I7).
 void TruncateByHandle(Service& service, Call call, const protocol::SetattrRequest& wish) {
   const auto file = service.FileOf(call, wish.handle);
@@ -101,6 +109,9 @@ void Setxattr(Service& service, Call call, const protocol::SetxattrRequest& wish
   change.probe = [&store, who, wish, flags] {
     return store.WouldSetXattr(who, wish.file, wish.name, wish.value, flags);
   };
+  if ((flags & XATTR_CREATE) != 0) {
+    change.intent = [&service, wish](const auto&) { return IntentOnXattr(service, wish.file, wish.name, false); };
+  }
   change.act = [&store, who, wish, flags](Call& done, Epoch epoch) {
     const auto set = store.SetXattr(who, wish.file, wish.name, wish.value, flags);
     if (!set) return done.Fail(set.error().value);
@@ -117,6 +128,7 @@ void Removexattr(Service& service, Call call, const protocol::RemovexattrRequest
   change.policy_of = wish.file;
   change.targets = [&service, wish] { return FileTarget(service, wish.file, Act::kNames); };
   change.probe = [&store, who, wish] { return store.WouldRemoveXattr(who, wish.file, wish.name); };
+  change.intent = [&service, wish](const auto&) { return IntentOnXattr(service, wish.file, wish.name, true); };
   change.act = [&store, who, wish](Call& done, Epoch epoch) {
     const auto removed = store.RemoveXattr(who, wish.file, wish.name);
     if (!removed) return done.Fail(removed.error().value);

@@ -104,8 +104,12 @@ class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
     auto intent = change_.intent(wish_.targets);
     if (!intent) return tl::unexpected(intent.error());
     if (!*intent) return {};
-    (*intent)->epoch = epoch;
-    call_.Note(**intent);
+    std::visit(
+        [&](auto& what) {
+          what.epoch = epoch;
+          call_.Note(what);
+        },
+        **intent);
     return {};
   }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "server/service/intent.h"
@@ -20,7 +21,7 @@ struct Name {
 };
 
 // None: there is nothing to do that could be done twice.
-using Intention = Result<std::optional<NameIntent>>;
+using Intention = Result<std::optional<std::variant<NameIntent, XattrIntent>>>;
 
 struct Change {
   protocol::Caller caller;
