@@ -36,6 +36,12 @@ ConnectError RefusalOf(int error, std::string_view peer, const std::string& node
   }
 }
 
+bool MayWait(const PendingCall& call) {
+  if (call.operation != Operation::kLock) return false;
+  const auto lock = protocol::Decode<protocol::LockRequest>(call.body);
+  return lock && lock->wait;
+}
+
 }  // namespace
 
 // --- The link
@@ -266,9 +272,8 @@ void Session::ResendOutstanding() {
                        .slot = call->slot,
                        .sequence = call->sequence},
                       {}, {});
-      if (call->operation == Operation::kLock) {
-        SendCancel(link, {.slot = call->slot, .sequence = call->sequence});  // or it would stand in line for ever
-      }
+      // Or it would stand in line for ever.
+      if (MayWait(*call)) SendCancel(link, {.slot = call->slot, .sequence = call->sequence});
     } else {
       SendCall(link, *call, protocol::kFrameResent);
     }

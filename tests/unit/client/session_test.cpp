@@ -165,6 +165,28 @@ TEST_F(SessionTest, AbandonedIsSettledNotSentAgain) {
   EXPECT_THAT(trace, ElementsAre("open EINTR fate-unknown", "resumed", "late open ECANCELED"));
 }
 
+// batond would go on waiting for it.
+TEST_F(SessionTest, AbandonedWaitForALockIsCancelled) {
+  const CallToken token = session.NewToken();
+  int late = 0;
+  session.Call<Operation::kLock>({.mode = protocol::LockMode::kWrite, .wait = true}, [](auto&&) {},
+                                 {.token = token, .late = [&](auto&& answer) { late = answer.reply.error().value; }});
+  session.Abandon(token);
+  transport.Pump();
+  const SentFrame original = transport.sent.at(0);
+  transport.Down();
+  transport.Resume();
+  ASSERT_EQ(transport.sent.size(), 3u);
+  EXPECT_EQ(transport.sent[1].Op(), Operation::kSettle);
+  EXPECT_EQ(transport.sent[2].Op(), Operation::kCancel);
+  const auto cancel = protocol::Decode<protocol::CancelRequest>(transport.sent[2].body);
+  ASSERT_TRUE(cancel);
+  EXPECT_EQ(cancel->slot, original.header.slot);
+  EXPECT_EQ(cancel->sequence, original.header.sequence);
+  transport.Refuse(original, EINTR);
+  EXPECT_EQ(late, EINTR);
+}
+
 TEST_F(SessionTest, SettleMayBringTheFirstReply) {
   session.Abandon(Open("open"));
   const SentFrame original = transport.sent.at(0);
