@@ -36,6 +36,16 @@ void SendHelloReply(Connection& connection, const FrameHeader& request, int erro
   connection.Send(header, body, {});
 }
 
+template <class Notice>
+void SendNotice(Connection& connection, Operation operation, const Notice& notice) {
+  FrameHeader header;
+  header.operation = static_cast<std::uint16_t>(operation);
+  header.kind = protocol::FrameKind::kNotice;
+  std::vector<std::byte> body;
+  protocol::Encoder(body).Put(notice);
+  connection.Send(header, body, {});
+}
+
 // It goes into log lines and tables: no control characters, no newline.
 bool IsName(const std::string& name, std::size_t most) {
   return !name.empty() && name.size() <= most && Printable(name) == name;
@@ -304,14 +314,11 @@ void Service::Welcome(const std::shared_ptr<Session>& session, const std::shared
     }
   }
   connection->Attach(session);
-  session->Adopt(connection);
-  session->begun.store(true);
-  SendHelloReply(*connection, header, 0, reply);
-  for (const auto& notice : rest) {
-    std::vector<std::byte> body;
-    protocol::Encoder(body).Put(notice);
-    session->Notify(Operation::kFenced, body);
-  }
+  session->Adopt(connection, [&](Connection& to) {
+    session->begun.store(true);
+    SendHelloReply(to, header, 0, reply);
+    for (const auto& notice : rest) SendNotice(to, Operation::kFenced, notice);
+  });
   session->NotifyRevokedAgain();
   // OnClosed may have been here before the session was attached.
   if (connection->IsClosed()) session->Lost(connection.get());

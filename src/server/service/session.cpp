@@ -241,10 +241,11 @@ void Session::ForgetRevoked(HandleId handle) {
   revoked_.erase(handle);
 }
 
-void Session::Adopt(std::shared_ptr<Connection> connection) {
+void Session::Adopt(std::shared_ptr<Connection> connection, const std::function<void(Connection&)>& greet) {
   std::shared_ptr<Connection> old;
   {
     const std::lock_guard lock(mutex_);
+    greet(*connection);
     old = std::exchange(connection_, std::move(connection));
     connections_.fetch_add(1, std::memory_order_acq_rel);
   }

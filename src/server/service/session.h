@@ -84,8 +84,8 @@ class Session {
   void NotifyRevokedAgain();
   void ForgetRevoked(HandleId handle);
 
-  // From now on replies go here; the old connection, if any, is closed.
-  void Adopt(std::shared_ptr<Connection> connection);
+  // From now on replies go here, behind what `greet` sends; the old connection, if any, is closed.
+  void Adopt(std::shared_ptr<Connection> connection, const std::function<void(Connection&)>& greet);
   // The connection closed. False if it was not (any longer) the session's.
   bool Lost(const Connection* connection);
   std::shared_ptr<Connection> connection() const;

@@ -67,7 +67,7 @@ class Life {
     EXPECT_TRUE(welcome);
     service.emplace(ServiceOptions(), *store, *coordinator, *replies, executor, clock);
     connection->Attach(session);
-    session->Adopt(connection);
+    session->Adopt(connection, [](Connection&) {});
     session->begun.store(true);
   }
   ~Life() {

@@ -2,6 +2,8 @@
 // their bounds (rules S1, S2, S3, T7, T10, A4).
 #include <fcntl.h>
 
+#include <thread>
+
 #include "unit/service/fixture.h"
 
 namespace baton::server {
@@ -22,6 +24,25 @@ TEST(SessionTest, LetsGoOfAConnectionThatClosedBeforeItsHelloWasAnswered) {
   ASSERT_EQ(mount.Hello("/mnt", gone), ENOTCONN);
   ASSERT_TRUE(bench.Until([&] { return bench.coordinator->Sessions().size() == 1; }));
   EXPECT_EQ(bench.coordinator->Sessions().front()->connection(), nullptr);
+}
+
+// The answer to what was under way, in the very moment in which the session gets a new connection.
+TEST(SessionTest, RepliesStandBehindTheAnswerToHello) {
+  Bell bell;
+  const auto connection = std::make_shared<FakeConnection>(bell);
+  Session session(SessionId{1}, {}, "a", false, Instant{});
+  const protocol::FrameHeader request{
+      .operation = static_cast<std::uint16_t>(Operation::kGetattr), .slot = 0, .sequence = 1};
+  ASSERT_EQ(session.Begin(request), Session::Arrival::kNew);
+  std::thread worker;
+  session.Adopt(connection, [&](Connection& to) {
+    worker = std::thread([&] { session.Complete(request, 0, {}, {}, {}); });
+    to.Send({.operation = static_cast<std::uint16_t>(Operation::kHello)}, {}, {});
+  });
+  worker.join();
+  const auto frames = connection->Frames();
+  ASSERT_EQ(frames.size(), 2u);
+  EXPECT_EQ(frames[0].header.operation, static_cast<std::uint16_t>(Operation::kHello));
 }
 
 // A disk that takes its time is no reason to think that nobody is there.
