@@ -40,7 +40,7 @@ store::StoreOptions StoreOptionsFor(const Config& config, std::size_t descriptor
   constexpr std::size_t kForRequests = 512;  // a few for each that runs
   store::StoreOptions options{config.squash_root, config.read_only};
   options.cached_directories = std::min(options.cached_directories, descriptors / 8);
-  const std::size_t others = config.max_connections + options.cached_directories + kForRequests;
+  const std::size_t others = config.limits.connections + options.cached_directories + kForRequests;
   options.open_descriptors = descriptors - std::min(others, descriptors / 2);
   return options;
 }
@@ -122,7 +122,11 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
                    NamePatterns(config.stale_locks), boot->number, *key}, **store, coordinator, **replies, **pool, clock);
   ServerConfig net;
   net.listen = ToString(config.listen);
-  net.max_connections = config.max_connections;
+  constexpr std::uint64_t kMiB = 1024 * 1024;
+  net.max_connections = static_cast<std::uint32_t>(config.limits.connections);
+  net.max_ungreeted = static_cast<std::uint32_t>(config.limits.ungreeted);
+  net.max_unread = config.limits.unread_output * kMiB;
+  net.max_unread_in_all = config.limits.unread_output_in_all * kMiB;
   auto server = std::make_unique<Server>(net, **pool, service);
   // However it ends: first whatever brings work, then the threads that do it, then what they work on.
   const Finally in_order([&] {

@@ -118,7 +118,9 @@ bool Scenario::RunSetup(const std::string& command, Words& words) {
     List();
   } else if (command == "restart") {  // of the server: what is durable is all it knows
     ++restarts_;
-    arbiter_ = std::make_unique<Arbiter>(ArbiterOptions(), Durable());
+    ArbiterOptions options;
+    options.limits = limits_;
+    arbiter_ = std::make_unique<Arbiter>(options, Durable());
     to_commit_.clear();
     to_drain_.clear();
   } else {
@@ -180,7 +182,8 @@ bool Scenario::RunLock(const std::string& command, Words& words) {
     }
   } else if (command == "unlock") {
     const LockWish wish = Wish(words);
-    Step(Unlock{wish.handle, wish.kind, wish.owner, wish.range});
+    const bool asks = words.Flag("asks");
+    Step(Unlock{wish.handle, wish.kind, wish.owner, wish.range, asks ? RequestId{++last_request_} : RequestId{}});
   } else if (command == "flush") {
     const LockWish wish = Wish(words);
     Step(FlushHandle{wish.handle, wish.owner});
@@ -262,6 +265,10 @@ void Scenario::Options(Words& words) {
     options.flap_limit = static_cast<std::uint32_t>(Number(*value));
   if (const auto value = words.Value("flap_window")) options.flap_window = Time(*value);
   if (const auto value = words.Value("max_instances")) options.max_instances = Number(*value);
+  for (const Limit& limit : kLimits) {
+    if (const auto value = words.Value(limit.name)) options.limits.*limit.field = Number(*value);
+  }
+  limits_ = options.limits;
   options.strict = words.Flag("strict");
   options.root_may = !words.Flag("squash_root");
   // The instances' records stay, and nothing else.
@@ -330,6 +337,7 @@ void Scenario::Change(Words& words) {
   wish.who = Who(words);
   wish.path = "change";
   wish.checked = !words.Flag("unchecked");
+  wish.opens = words.Flag("opens");
   wish.wait_until = now_ + Time(words.Value("wait").value_or("0s"));
   wish.request = RequestId{++last_request_};
   while (const auto target =

@@ -68,6 +68,7 @@ class Scenario {
   std::unique_ptr<Arbiter> arbiter_;
   std::unique_ptr<StateStore> durable_ = SqliteStateStore::OpenInMemory();
   Instant now_ = std::chrono::seconds(1000);
+  Limits limits_;  // a restart keeps them
   std::uint64_t restarts_ = 0;
   std::uint64_t last_request_ = 0;
   std::uint64_t last_session_ = 0;

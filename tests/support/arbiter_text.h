@@ -47,6 +47,12 @@ inline std::string ErrorName(int error) {
       return "EIO";
     case ENOENT:
       return "ENOENT";
+    case ENFILE:
+      return "ENFILE";
+    case ENOLCK:
+      return "ENOLCK";
+    case ENOMEM:
+      return "ENOMEM";
     case ENOSPC:
       return "ENOSPC";
     case EDEADLK:

@@ -332,6 +332,7 @@ class ArbiterWorld {
     wish.wait_until = now_ + std::chrono::milliseconds(500 * pick_(3));
     wish.request = NewRequest(Kind::kChange);
     wish.checked = pick_(3) != 0;
+    wish.opens = options_.limits.handles < Limits().handles && wish.targets.empty();
     Note(Numbered('r', wish.request) + " change " + Numbered('s', wish.who.session) + Of(wish.who));
     Do(wish);
   }
@@ -374,8 +375,8 @@ class ArbiterWorld {
   void UnlockSome() {
     const LockWish wish = SomeLock();
     Note("unlock " + Numbered('h', wish.handle) + " " + RangeText(wish.range));
-    Release(wish.handle, wish.kind, wish.owner, wish.range);
-    Do(Unlock{wish.handle, wish.kind, wish.owner, wish.range});
+    unlock_ = {wish.handle, wish.kind, wish.owner, wish.range, NewRequest(Kind::kLock)};
+    Do(unlock_);
   }
   void Operate() {
     const Guid guid = InstanceNamed(static_cast<char>('A' + pick_(5)));
@@ -499,6 +500,7 @@ class ArbiterWorld {
   }
   void Judge(const LockGranted& e) {
     Answer(e.request, Kind::kLock);
+    if (e.request == unlock_.request) return Release(unlock_.handle, unlock_.kind, unlock_.owner, unlock_.range);
     const LockWish wish = locks_asked_.at(e.request);
     const HandleState& handle = handles_.at(wish.handle);
     BATON_CHECK(!gates_.at(handle.gate).closed);  // T6
@@ -578,6 +580,7 @@ class ArbiterWorld {
   void Judge(const GateDropped&) {}
   void Judge(const Emit&) {}
 
+  Unlock unlock_;  // the last one
   const ArbiterOptions options_;
   Pick pick_;
   std::unique_ptr<StateStore> state_ = SqliteStateStore::OpenInMemory();

@@ -164,11 +164,13 @@ void Arbiter::On(const LockReturns& event) {
     Push(Refused{event.lock.request, ESTALE, std::nullopt});
     return;
   }
+  const std::size_t before = table.size();
   if (event.lock.kind == LockKind::kFlock) {
     table.SetFlock(lock);
   } else {
     table.Apply(lock);
   }
+  CountLocks(at->second.session, before, table.size());
   Push(LockGranted{event.lock.request, file.key});
 }
 

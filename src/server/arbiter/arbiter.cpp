@@ -34,7 +34,7 @@ void Arbiter::Retry() {
     }
     for (RequestId id : waiting) {
       const auto at = parked_.find(id);
-      if (at != parked_.end() && Decide(id, at->second)) parked_.erase(id);
+      if (at != parked_.end() && Decide(id, at->second)) Unpark(id);
     }
   }
 }
@@ -64,7 +64,7 @@ void Arbiter::On(const Tick&) {
     const RequestId id = wish_deadlines_.begin()->second;
     wish_deadlines_.erase(wish_deadlines_.begin());
     const auto at = parked_.find(id);
-    if (at != parked_.end() && !at->second.draining && Decide(id, at->second)) parked_.erase(id);
+    if (at != parked_.end() && !at->second.draining && Decide(id, at->second)) Unpark(id);
   }
   while (!lock_deadlines_.empty() && lock_deadlines_.begin()->first <= now_) {
     const RequestId id = lock_deadlines_.begin()->second;

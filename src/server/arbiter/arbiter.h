@@ -138,6 +138,9 @@ class Arbiter {
     bool drained = false, committed = false;  // while ending: what is there of the two
     std::vector<std::pair<Guid, Epoch>> fenced;  // while ending: incarnations that end with it (S2)
     std::string reason;
+    std::uint64_t locks = 0;   // that it holds; not what is reserved (rule A4)
+    std::uint64_t waiting = 0; // of its requests
+    std::map<std::string, Instant> limits_told;  // by option, when the last event was
     struct {
       std::int32_t pid = 0;
       std::string path;
@@ -207,6 +210,7 @@ class Arbiter {
     std::variant<OpenWish, ChangeWish> wish;
     bool draining = false;   // waits only for the drain of handles that it demoted or revoked
     bool withdrawn = false;  // by a signal: waits for no claim any longer, and harms nobody
+    bool admitted = false;   // somebody has been harmed for it: no limit stops it any more (rule T2)
   };
   struct LockWait {
     LockWish wish;
@@ -336,6 +340,25 @@ class Arbiter {
   void FinishDrainOf(const Drain& drain);
   void Retry();
 
+  // limits.cpp
+  // The limit that stands against a wish that would otherwise be granted now, or harm somebody; null: none does.
+  const Limit* LimitOfHandles(const Parked& parked, const Verdict& verdict) const;
+  std::size_t HandlesThatGo(const Requester& who, const Verdict& verdict) const;
+  const Limit* LimitOfWaiting(SessionId id) const;
+  bool WouldWaitForOthers(const Parked& parked) const;
+  bool WouldWaitForOthers(const LockWish& wish, const Lock& lock, const File& file) const;
+  const Limit* LimitOfLocks(const LockWish& wish, const Lock& lock, const File& file) const;
+  const Limit* LimitOfUnlock(const Unlock& unlock, const Handle& handle) const;
+  const Limit* LimitOfLocksNow(const Session& session) const;
+  void RefuseAtLimit(RequestId id, int error, SessionId session, const Limit& limit, EventRecord who);
+  void RefuseAtLimit(RequestId id, int error, const Parked& parked, const Limit& limit);
+  void RefuseAtLimit(RequestId id, const LockWish& wish, const Limit& limit);
+  // What a change of locks has made of the number that the session holds.
+  void CountLocks(SessionId id, std::size_t before, std::size_t after);
+  void Unpark(RequestId id);
+  static SessionId SessionOf(const Parked& parked);
+  void CheckCounts() const;
+
   // files.cpp
   // The file's claim, reservations and handles against an act; `mode`: of claims that nobody knows yet (rule D4).
   Verdict JudgeFile(const Requester& who, const FileKey& key, Act act, ClaimMode mode) const;
@@ -392,6 +415,7 @@ class Arbiter {
   Effects effects_;
   bool retry_ = false;            // something was released in this step
   std::set<FileKey> touched_;     // files whose lock waiters are to be served
+  std::uint64_t locks_ = 0;       // that sessions hold
 
   std::map<SessionId, Session> sessions_;
   std::map<std::string, Node> nodes_;

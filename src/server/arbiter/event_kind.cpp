@@ -18,6 +18,8 @@ const char* EventKindName(EventKind kind) {
       return "owner-mismatch";
     case EventKind::kFlapping:
       return "flapping";
+    case EventKind::kLimit:
+      return "limit";
     case EventKind::kSessionBegan:
       return "session-began";
     case EventKind::kSessionSilent:

@@ -134,6 +134,7 @@ std::size_t Arbiter::DropHandle(Handle& handle, const std::optional<Guid>& reser
       locks += table->DropHandle(handle.id);
     }
   }
+  CountLocks(handle.session, locks, 0);
   if (handle.claims) {
     const ClaimMode mode = file.claim->mode;
     if (--file.claim->handles == 0) {

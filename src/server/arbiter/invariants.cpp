@@ -73,6 +73,7 @@ void Arbiter::CheckInvariants() const {
     BATON_CHECK(std::count(waiters.begin(), waiters.end(), id) == 1);
     BATON_CHECK(handles_.contains(wait.wish.handle));
   }
+  CheckCounts();
   // Whoever waits has something to wait for.
   for (const auto& [id, parked] : parked_) {
     if (parked.draining) continue;

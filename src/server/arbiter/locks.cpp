@@ -24,8 +24,14 @@ void Arbiter::On(const LockWish& event) {
     return;
   }
   const FileKey key = handle.file->key;
+  const Lock lock = LockOf(event, handle);
+  if (const Limit* limit = LimitOfWaiting(handle.session); limit != nullptr && WouldWaitForOthers(event, lock, *handle.file)) {
+    RefuseAtLimit(event.request, event, *limit);
+    return;
+  }
   LockWait& wait = lock_waits_[event.request];
-  wait = {event, LockOf(event, handle), key};
+  wait = {event, lock, key};
+  ++sessions_.at(handle.session).waiting;
   if (DecideLock(event.request, wait)) {
     ForgetWait(event.request);
     return;
@@ -58,6 +64,11 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
     weakened = table.HeldBy(wait.lock.owner, wait.lock.range);
     std::erase_if(weakened, [](const Lock& lock) { return lock.type == LockType::kRead; });
   }
+  if (const Limit* limit = LimitOfLocks(wait.wish, wait.lock, file); limit != nullptr && table.Conflict(wait.lock) == nullptr) {
+    RefuseAtLimit(id, wait.wish, *limit);
+    return true;
+  }
+  const std::size_t before = table.size();
   if (wait.wish.kind == LockKind::kFlock) {
     const FlockAnswer answer = table.SetFlock(wait.lock);
     conflict = answer.conflict;
@@ -70,6 +81,7 @@ bool Arbiter::DecideLock(RequestId id, LockWait& wait) {
       touched_.insert(wait.file);  // a downgrade may let others in
     }
   }
+  CountLocks(wait.lock.owner.session(), before, table.size());
   if (conflict == nullptr) {
     EndReservedLocks(file, handles_.at(wait.wish.handle), table, weakened, wait.lock.range);
     Push(LockGranted{id, wait.file});
@@ -141,6 +153,7 @@ void Arbiter::ForgetWait(RequestId id) {
   const auto at = lock_waits_.find(id);
   if (at == lock_waits_.end()) return;
   wait_graph_.Remove(id);
+  if (const auto session = sessions_.find(at->second.lock.owner.session()); session != sessions_.end()) --session->second.waiting;
   if (const auto file = files_.find(at->second.file); file != files_.end()) file->second.waiters.remove(id);
   lock_waits_.erase(at);
 }
@@ -160,19 +173,32 @@ void Arbiter::RefuseWait(RequestId id, int error) {
 
 void Arbiter::On(const Unlock& event) {
   const auto at = handles_.find(event.handle);
-  if (at == handles_.end() || IsFenced(at->second)) return;
+  if (at == handles_.end() || IsFenced(at->second)) {
+    if (event.request != RequestId{}) Push(LockGranted{event.request, FileKey{}});
+    return;
+  }
   const Handle& handle = at->second;
   File& file = *handle.file;
+  if (const Limit* limit = LimitOfUnlock(event, handle)) {
+    LockWish wish;
+    wish.handle = event.handle;
+    wish.pid = handle.pid;
+    RefuseAtLimit(event.request, wish, *limit);
+    return;
+  }
   const LockOwner owner = event.kind == LockKind::kFlock ? LockOwner::Flock(handle.session, event.handle)
                                                          : LockOwner(handle.session, event.owner);
   LockTable& table = TableOf(file, event.kind);
   EndReservedLocks(file, handle, table, table.HeldBy(owner, event.range), event.range);
   if (event.kind == LockKind::kFlock) {
-    file.flocks.DropOwner(owner);
+    CountLocks(handle.session, file.flocks.DropOwner(owner), 0);
   } else {
+    const std::size_t before = file.records.size();
     file.records.Unlock(owner, event.range);
+    CountLocks(handle.session, before, file.records.size());
   }
   touched_.insert(file.key);
+  if (event.request != RequestId{}) Push(LockGranted{event.request, file.key});
 }
 
 // close(2) by one process: its POSIX locks on the file go, whichever handle they were set through.
@@ -185,7 +211,9 @@ void Arbiter::On(const FlushHandle& event) {
   if (file.records.empty()) return;
   const LockOwner owner(at->second.session, event.lock_owner);
   EndReservedLocks(file, at->second, file.records, file.records.HeldBy(owner, ByteRange()));
-  if (file.records.DropOwner(owner) > 0) touched_.insert(file.key);
+  const std::size_t dropped = file.records.DropOwner(owner);
+  CountLocks(at->second.session, dropped, 0);
+  if (dropped > 0) touched_.insert(file.key);
 }
 
 // What the instance took again and now releases is not kept for it any longer (rule T9).

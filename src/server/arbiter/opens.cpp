@@ -10,8 +10,14 @@ void Arbiter::On(const OpenWish& event) { Arrive(event.request, {event}); }
 void Arbiter::On(const ChangeWish& event) { Arrive(event.request, {event}); }
 
 void Arbiter::Arrive(RequestId id, Parked parked) {
+  const SessionId session = SessionOf(parked);
+  if (const Limit* limit = LimitOfWaiting(session); limit != nullptr && WouldWaitForOthers(parked)) {
+    RefuseAtLimit(id, ENOMEM, parked, *limit);
+    return;
+  }
   const auto at = parked_.emplace(id, std::move(parked)).first;
-  if (Decide(id, at->second)) parked_.erase(id);
+  if (const auto asks = sessions_.find(session); asks != sessions_.end()) ++asks->second.waiting;
+  if (Decide(id, at->second)) Unpark(id);
 }
 
 // A signal ends a wait for others, and nobody is harmed for who got one. A wait for a commit or a drain goes on:
@@ -19,7 +25,7 @@ void Arbiter::Arrive(RequestId id, Parked parked) {
 void Arbiter::On(const Withdraw& event) {
   if (const auto at = parked_.find(event.request); at != parked_.end()) {
     at->second.withdrawn = true;
-    if (!at->second.draining && Decide(event.request, at->second)) parked_.erase(event.request);
+    if (!at->second.draining && Decide(event.request, at->second)) Unpark(event.request);
   } else if (lock_waits_.contains(event.request)) {
     const FileKey key = lock_waits_.at(event.request).file;
     ForgetWait(event.request);
@@ -82,6 +88,11 @@ bool Arbiter::Decide(RequestId id, Parked& parked) {
     Push(Refused{id, EINTR, std::nullopt});
     return true;
   }
+  if (const Limit* limit = LimitOfHandles(parked, verdict)) {
+    RefuseAtLimit(id, ENFILE, parked, *limit);
+    return true;
+  }
+  parked.admitted |= HarmsOthers(verdict);
   switch (verdict.kind) {
     case Verdict::kGrant:
       std::visit([this](const auto& wish) { Grant(wish); }, parked.wish);

@@ -200,7 +200,7 @@ void Arbiter::FinishEnding(SessionId id) {
   Push(SessionEnded{id, session.reason});
   EmitSession(EventKind::kSessionEnded, session, handles, session.reason);
   sessions_.erase(id);
-  if (nodes_.size() > 2 * options_.max_sessions) ForgetEmptyNodes();
+  if (nodes_.size() > 2 * options_.limits.sessions) ForgetEmptyNodes();
   retry_ = true;
 }
 

@@ -97,7 +97,8 @@ void Arbiter::RefuseUncommitted(const std::function<bool(const Requester&)>& who
                           (wanted != Verdict::kWait || is_endless);
     if (wants_it) {
       Refuse(parked->first, who, path, failed);
-      parked = parked_.erase(parked);
+      const RequestId refused = (parked++)->first;
+      Unpark(refused);
     } else {
       ++parked;
     }

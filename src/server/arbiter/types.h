@@ -15,6 +15,7 @@
 #include "base/range.h"
 #include "locks/lock.h"
 #include "server/arbiter/claim_rules.h"
+#include "server/arbiter/limits.h"
 
 namespace baton {
 
@@ -103,6 +104,7 @@ struct ChangeWish {
   std::string path;
   bool checked = false;  // would succeed but for others; until then it harms nobody (CheckFirst, rule T2)
   ClaimMode mode = ClaimMode::kWrite;  // of claims there that the server does not know of since its restart (rule D4)
+  bool opens = false;    // a create: an open of what it makes follows
 };
 struct CloseHandle { HandleId handle{}; };
 struct FlushHandle {
@@ -126,6 +128,7 @@ struct Unlock {
   LockKind kind = LockKind::kRecord;
   std::uint64_t owner = 0;
   ByteRange range;
+  RequestId request{};  // to be answered; none: nobody asks
 };
 struct Withdraw { RequestId request{}; };  // the caller gave up: EINTR
 
@@ -284,6 +287,7 @@ enum class EventKind : std::uint8_t {
   kLate,           // a request of a fenced incarnation was refused on the data path
   kOwnerMismatch,  // audit: another uid came with the GUID (rule T3)
   kFlapping,       // rule T11
+  kLimit,          // rule A4
   kSessionBegan,
   kSessionSilent,
   kSessionHeard,
@@ -327,8 +331,8 @@ struct ArbiterOptions {
   std::uint32_t flap_limit = 3;                               // rule T11; 0: no limit
   Duration flap_window = std::chrono::seconds(60);
   bool root_may = true;                                       // rule T3; false when the export squashes root
-  std::size_t max_sessions = 16'384;                          // rule S2: then the longest silent one goes
   std::size_t max_instances = 1'000'000;                      // rule T12: records are kept, so they are bounded
+  Limits limits;                                              // rule A4
 };
 
 struct SessionInfo {

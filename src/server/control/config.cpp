@@ -195,6 +195,7 @@ ArbiterOptions Config::Arbiter() const {
   options.flap_limit = flap_limit;
   options.flap_window = flap_window;
   options.root_may = !squash_root;
+  options.limits = limits;
   return options;
 }
 

@@ -41,7 +41,7 @@ struct Config {
   Duration flap_window = std::chrono::seconds(60);
   Duration forget_after = std::chrono::hours(24 * 30);  // rule T12
   log::Level log_level = log::Level::kInfo;
-  std::uint32_t max_connections = 4096;
+  Limits limits;                                        // rule A4
   std::filesystem::path boot_id_file = kBootIdFile;  // rule D3
 
   ArbiterOptions Arbiter() const;

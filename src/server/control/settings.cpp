@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <limits>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -26,12 +27,13 @@ std::optional<std::uint64_t> ParseNumber(Text text) {
   return number;
 }
 
-std::string ReadNumber(Text text, std::uint64_t least, std::uint64_t most, std::uint32_t& to) {
+template <class Number>
+std::string ReadNumber(Text text, std::uint64_t least, std::uint64_t most, Number& to) {
   const auto number = ParseNumber(text);
   if (!number || *number < least || *number > most) {
     return fmt::format("\"{}\" is not a whole number from {} to {}", text, least, most);
   }
-  to = static_cast<std::uint32_t>(*number);
+  to = static_cast<Number>(*number);
   return {};
 }
 
@@ -177,22 +179,49 @@ constexpr Setting kSettings[] = {
     {"boot-id-file", Kind::kText, "FILE",
      "which boot of this machine it is; for tests (default: /proc/sys/kernel/random/boot_id)",
      [](Text text, Config& config) { return ReadPath(text, config.boot_id_file); }},
-    {"max-connections", Kind::kNumber, "N", "connections at a time (default: 4096)",
-     [](Text text, Config& config) { return ReadNumber(text, 1, 1'000'000, config.max_connections); }},
     {"log-level", Kind::kText, "debug|info|warn|error", "what is logged to stderr (default: info)",
      [](Text text, Config& config) { return ReadWord(text, kLevels, config.log_level); }},
 };
 
+template <std::size_t kAt>
+std::string ReadLimit(Text text, Config& config) {
+  constexpr Limit kLimit = kLimits[kAt];
+  return ReadNumber(text, kLimit.least, kLimit.most, config.limits.*kLimit.field);
+}
+
+// What --help says of each; kept for as long as the program runs.
+const std::string& HelpOf(const Limit& limit) {
+  static const auto* texts = [] {
+    auto* made = new std::map<Text, std::string>;
+    for (const Limit& each : kLimits) {
+      (*made)[each.name] = fmt::format("{} (default: {})", each.what, Limits().*each.field);
+    }
+    return made;
+  }();
+  return texts->at(limit.name);
+}
+
+template <std::size_t... kAt>
+std::vector<Setting> LimitSettings(std::index_sequence<kAt...>) {
+  return {Setting{kLimits[kAt].name, Kind::kNumber, kLimits[kAt].value, HelpOf(kLimits[kAt]).c_str(), &ReadLimit<kAt>}...};
+}
+
 }  // namespace
 
 std::span<const Setting> AllSettings() {
-  return kSettings;
+  static const std::vector<Setting> settings = [] {
+    std::vector<Setting> all(std::begin(kSettings), std::end(kSettings));
+    const auto limits = LimitSettings(std::make_index_sequence<std::size(kLimits)>());
+    all.insert(all.end() - 1, limits.begin(), limits.end());
+    return all;
+  }();
+  return settings;
 }
 
 const Setting* FindSetting(std::string_view name) {
-  const auto* at =
-      std::ranges::find_if(kSettings, [&](const Setting& setting) { return name == setting.name; });
-  return at == std::end(kSettings) ? nullptr : at;
+  const auto all = AllSettings();
+  const auto at = std::ranges::find_if(all, [&](const Setting& setting) { return name == setting.name; });
+  return at == all.end() ? nullptr : &*at;
 }
 
 std::string ToString(const ListenAddress& address) {

@@ -51,6 +51,7 @@ Server::Server(const ServerConfig& config, WorkerPool& pool, FrameHandler& handl
       handler_(handler),
       buffers_(std::make_shared<BufferPool>(config.max_receive_memory, [this] { MemoryMayBeFree(); })),
       log_limiter_(kLogInterval),
+      limit_limiter_(kLogInterval),
       slots_(config.max_connections) {
   for (std::uint32_t slot = config.max_connections; slot > 0; --slot) free_slots_.push_back(slot - 1);
 }
@@ -161,19 +162,27 @@ void Server::Admit(UniqueFd fd, const SocketAddress& peer) {
     }
   }
   if (!free) {
-    return LogLimited(peer, "refused the connection of " + ToString(peer) + ": " +
-                                std::to_string(config_.max_connections) + " are open already");
+    return AtLimit("max-connections", "refused the connection of " + ToString(peer) + ": " +
+                                          std::to_string(config_.max_connections) + " are open already", peer, nullptr);
   }
   const std::uint32_t index = *free;
   connection_count_.fetch_add(1);
   Slot& slot = slots_[index];
   std::shared_ptr<TcpConnection> connection;
+  std::uint64_t oldest = 0;
   {
-    const std::lock_guard lock(slot.mutex);
+    const std::scoped_lock lock(slot.mutex, free_mutex_);
     if (++slot.generation == 0) slot.generation = 1;
-    connection = std::make_shared<TcpConnection>(*this, std::move(fd), peer, TagOf(slot.generation, index));
+    const std::uint64_t tag = TagOf(slot.generation, index);
+    connection = std::make_shared<TcpConnection>(*this, std::move(fd), peer, tag, ++last_arrival_);
     slot.connection = connection;
+    ungreeted_.emplace(last_arrival_, tag);
+    if (ungreeted_.size() > config_.max_ungreeted) {
+      oldest = ungreeted_.begin()->second;
+      ungreeted_.erase(ungreeted_.begin());
+    }
   }
+  if (const auto silent = oldest == 0 ? nullptr : Find(oldest)) silent->GiveWay();
   // A connection admitted while Stop collects them closes itself.
   if (!connection->Register() || stopping_.load()) connection->Close();
 }
@@ -187,13 +196,15 @@ void Server::Closed(std::shared_ptr<TcpConnection> connection) {
 }
 
 void Server::Forget(std::uint64_t tag) {
+  std::shared_ptr<TcpConnection> gone;
   {
     Slot& slot = slots_[SlotOf(tag)];
     const std::lock_guard lock(slot.mutex);
-    slot.connection.reset();
+    gone.swap(slot.connection);
   }
   {
     const std::lock_guard lock(free_mutex_);
+    if (gone) ungreeted_.erase(gone->Arrival());
     free_slots_.push_back(SlotOf(tag));
   }
   connection_count_.fetch_sub(1);
@@ -236,6 +247,30 @@ void Server::FrameEnded() {
   if (executing_.fetch_sub(1) == 1) NotifyIfQuiet();
 }
 
+void Server::Greeted(std::uint64_t arrival) {
+  const std::lock_guard lock(free_mutex_);
+  ungreeted_.erase(arrival);
+}
+
+void Server::OutputQueued(std::size_t bytes) {
+  const bool is_too_much = queued_bytes_.fetch_add(bytes) + bytes > config_.max_unread_in_all;
+  if (is_too_much && !relieving_.exchange(true)) PostOwn([this] { RelieveOutput(); });
+}
+
+// Who reads has next to nothing queued: those with the most are the ones that do not.
+void Server::RelieveOutput() {
+  std::vector<std::pair<std::size_t, std::shared_ptr<TcpConnection>>> queued;
+  for (auto& connection : All()) {
+    if (const std::size_t bytes = connection->Queued(); bytes != 0) queued.emplace_back(bytes, std::move(connection));
+  }
+  std::sort(queued.begin(), queued.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (const auto& [bytes, connection] : queued) {
+    if (queued_bytes_.load() <= config_.max_unread_in_all) break;
+    connection->DropOutput();
+  }
+  relieving_.store(false);
+}
+
 void Server::OutputGone(std::size_t bytes) {
   if (bytes != 0 && queued_bytes_.fetch_sub(bytes) == bytes) NotifyIfQuiet();
 }
@@ -260,6 +295,12 @@ void Server::MemoryMayBeFree() {
   for (const auto& weak : waiting) {
     if (const auto connection = weak.lock()) connection->MemoryMayBeFree();
   }
+}
+
+void Server::AtLimit(const char* option, const std::string& what, const SocketAddress& peer,
+                     const std::shared_ptr<Connection>& connection) {
+  LogLimited(peer, what + " (--" + option + ")");
+  if (limit_limiter_.Allow(option + HostOf(peer), pool_.Now())) handler_.OnLimit(option, what, connection);
 }
 
 void Server::LogLimited(const SocketAddress& peer, const std::string& text) {

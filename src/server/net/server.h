@@ -12,17 +12,18 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log_limiter.h"
 #include "base/result.h"
 #include "server/net/address.h"
 #include "server/net/buffers.h"
 #include "server/service/connection.h"
-#include "server/net/log_limiter.h"
 #include "server/net/worker_pool.h"
 
 namespace baton::server {
@@ -32,8 +33,11 @@ class TcpConnection;
 struct ServerConfig {
   std::string listen = "127.0.0.1:7740";
   std::uint32_t max_connections = 4096;
+  std::uint32_t max_ungreeted = 1024;                    // of them, without HELLO: then the oldest is closed
   std::uint32_t max_executing = 64;                      // frames of one connection at a time
   std::uint64_t max_receive_memory = 512 * 1024 * 1024;  // in buffers of frames larger than 16 KiB
+  std::uint64_t max_unread = 128 * 1024 * 1024;          // queued output of one connection: then it is closed
+  std::uint64_t max_unread_in_all = 1024 * 1024 * 1024;  // then those with the most are closed
   Duration hello_timeout = std::chrono::seconds(10);     // to the first complete frame
   Duration stall_timeout = std::chrono::seconds(30);     // half a frame, or queued output nobody reads
 };
@@ -83,7 +87,10 @@ class Server final : private EventSource {
   // Called by connections.
   bool FrameBegins();  // false: the server stops, do not run it
   void FrameEnded();
-  void OutputQueued(std::size_t bytes) { queued_bytes_.fetch_add(bytes); }
+  void OutputQueued(std::size_t bytes);
+  void RelieveOutput();
+  void Greeted(std::uint64_t arrival);
+  void AtLimit(const char* option, const std::string& what, const SocketAddress& peer, const std::shared_ptr<Connection>& connection);
   void OutputGone(std::size_t bytes);
   void Closed(std::shared_ptr<TcpConnection> connection);
   void Forget(std::uint64_t tag);
@@ -97,12 +104,15 @@ class Server final : private EventSource {
   FrameHandler& handler_;
   std::shared_ptr<BufferPool> buffers_;
   LogLimiter log_limiter_;
+  LogLimiter limit_limiter_;  // of events
   std::vector<UniqueFd> listeners_;
   std::uint16_t port_ = 0;
 
   std::vector<Slot> slots_;
   std::mutex free_mutex_;
   std::vector<std::uint32_t> free_slots_;
+  std::uint64_t last_arrival_ = 0;
+  std::map<std::uint64_t, std::uint64_t> ungreeted_;  // who has said no HELLO yet: arrival, tag
   std::atomic<std::uint32_t> connection_count_ = 0;
 
   std::mutex memory_mutex_;
@@ -111,6 +121,7 @@ class Server final : private EventSource {
   std::atomic<bool> stopping_ = false;
   std::atomic<std::uint64_t> executing_ = 0;
   std::atomic<std::uint64_t> queued_bytes_ = 0;
+  std::atomic<bool> relieving_ = false;
   std::mutex quiet_mutex_;  // for quiet_ and the two below
   std::condition_variable quiet_;
   std::uint64_t own_tasks_ = 0;

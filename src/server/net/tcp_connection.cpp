@@ -49,11 +49,14 @@ bool WouldBlock(int error) {
 
 }  // namespace
 
-TcpConnection::TcpConnection(Server& server, UniqueFd fd, const SocketAddress& peer, std::uint64_t tag)
+TcpConnection::TcpConnection(Server& server, UniqueFd fd, const SocketAddress& peer, std::uint64_t tag,
+                             std::uint64_t arrival)
     : server_(server),
       peer_(peer),
       peer_name_(ToString(peer)),
       tag_(tag),
+      arrival_(arrival),
+      backlog_(std::min<std::size_t>(kMostBacklog, server.config_.max_unread / 2)),
       opened_(server.pool_.Now()),
       fd_(std::move(fd)),
       reader_(server.buffers_, kMaxHelloSize) {
@@ -169,6 +172,7 @@ bool TcpConnection::Run(Frame frame) {
   const bool is_ordered = IsOrdered(frame.header);
   if (!hello_seen_.load()) {
     hello_seen_.store(true);
+    server_.Greeted(arrival_);
     reader_.SetMost(BufferPool::kLarge);
   }
   if (closed_.load() || !server_.FrameBegins()) {
@@ -252,10 +256,10 @@ void TcpConnection::Queue(std::span<const Bytes> parts, std::size_t sent) {
   queued_ += rest.size();
   server_.OutputQueued(rest.size());
   queue_.push_back(std::move(rest));
-  if (queued_ > kBacklogEnd) return Fail("it does not read what it asked for");
+  if (queued_ > server_.config_.max_unread) return Fail("it does not read what it asked for", "max-unread-output");
   const std::lock_guard lock(mutex_);
   has_output_ = true;
-  if (queued_ > kBacklogHigh) is_backlogged_ = true;
+  if (queued_ > backlog_) is_backlogged_ = true;
   Arm();
 }
 
@@ -288,7 +292,7 @@ void TcpConnection::Flush() {
   }
   const std::lock_guard arm_lock(mutex_);
   has_output_ = !queue_.empty();
-  if (queued_ < kBacklogLow) is_backlogged_ = false;
+  if (queued_ < backlog_ / 2) is_backlogged_ = false;
 }
 
 // --- The end
@@ -313,9 +317,31 @@ void TcpConnection::CheckDeadlines(Instant now) {
   if (is_late) Fail("the rest of a frame did not come");
 }
 
-void TcpConnection::Fail(const std::string& why) {
+void TcpConnection::GiveWay() {
+  if (!hello_seen_.load()) Fail("it has sent no HELLO, and others come", "max-ungreeted");
+}
+
+std::size_t TcpConnection::Queued() {
+  const std::lock_guard lock(send_mutex_);
+  return queued_;
+}
+
+void TcpConnection::DropOutput() {
+  const std::lock_guard lock(send_mutex_);
+  Fail("it does not read what it asked for, and it is too much in all", "max-unread-output-in-all");
+  server_.OutputGone(std::exchange(queued_, 0));
+  queue_.clear();
+  queue_offset_ = 0;
+}
+
+void TcpConnection::Fail(const std::string& why, const char* limit) {
   if (closed_.load()) return;
-  server_.LogLimited(peer_, "closed the connection of " + peer_name_ + ": " + why);
+  const std::string what = "closed the connection of " + peer_name_ + ": " + why;
+  if (limit != nullptr) {
+    server_.AtLimit(limit, what, peer_, shared_from_this());
+  } else {
+    server_.LogLimited(peer_, what);
+  }
   Close();
 }
 

@@ -33,11 +33,10 @@ class TcpConnection final : public Connection, public std::enable_shared_from_th
  public:
   static constexpr std::size_t kMaxHelloSize = 64 * 1024;
   static constexpr std::size_t kMaxExecutingBytes = 16 * 1024 * 1024;
-  static constexpr std::size_t kBacklogHigh = 8 * 1024 * 1024;   // not read from here on,
-  static constexpr std::size_t kBacklogLow = kBacklogHigh / 2;   // until here
-  static constexpr std::size_t kBacklogEnd = 128 * 1024 * 1024;  // more than all replies in execution: closed
+  static constexpr std::size_t kMostBacklog = 8 * 1024 * 1024;  // not read from here on, until half of it
 
-  TcpConnection(Server& server, UniqueFd fd, const SocketAddress& peer, std::uint64_t tag);
+  TcpConnection(Server& server, UniqueFd fd, const SocketAddress& peer, std::uint64_t tag,
+                std::uint64_t arrival);
   ~TcpConnection() override;
 
   // False with errno if the kernel refuses.
@@ -46,6 +45,11 @@ class TcpConnection final : public Connection, public std::enable_shared_from_th
   // Closes if a deadline passed.
   void CheckDeadlines(Instant now);
   void MemoryMayBeFree();
+  // Closes if no HELLO has come yet: others come, too.
+  void GiveWay();
+  std::size_t Queued();
+  // Closes, and what was queued is gone at once.
+  void DropOutput();
   // Gives the descriptor and the buffers back. Requires: closed. Repeats harmlessly.
   void Dispose();
 
@@ -56,6 +60,7 @@ class TcpConnection final : public Connection, public std::enable_shared_from_th
   const std::string& PeerName() const override { return peer_name_; }
 
   std::uint64_t Tag() const { return tag_; }
+  std::uint64_t Arrival() const { return arrival_; }  // rises with each connection
   const SocketAddress& Peer() const { return peer_; }
 
  private:
@@ -69,7 +74,7 @@ class TcpConnection final : public Connection, public std::enable_shared_from_th
   void StopReading();
   void Flush();
   void Queue(std::span<const Bytes> parts, std::size_t sent);
-  void Fail(const std::string& why);
+  void Fail(const std::string& why, const char* limit = nullptr);
   bool MayRead() const;
   void Arm();
 
@@ -77,6 +82,8 @@ class TcpConnection final : public Connection, public std::enable_shared_from_th
   const SocketAddress peer_;
   const std::string peer_name_;
   const std::uint64_t tag_;
+  const std::uint64_t arrival_;
+  const std::size_t backlog_;
   const Instant opened_;
   UniqueFd fd_;  // changes only in Dispose: both mutexes, closed, nobody reads
   std::atomic<bool> closed_ = false;

@@ -68,6 +68,10 @@ class FrameHandler {
   // complete.
   virtual void OnHeard(const std::shared_ptr<Connection>&) {}
 
+  // A bound that an operator may raise (server/arbiter/limits.h) has closed a connection, or refused one (null). Under the
+  // connection's locks: it must not call it.
+  virtual void OnLimit(const char* /*option*/, const std::string& /*what*/, const std::shared_ptr<Connection>&) {}
+
   // Once for each connection, never from inside another call of the connection. Frames that began before may
   // still run; none begins after it.
   virtual void OnClosed(const std::shared_ptr<Connection>& connection) = 0;

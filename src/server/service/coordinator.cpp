@@ -50,7 +50,8 @@ Coordinator::Coordinator(const ArbiterOptions& options, const Recovered& recover
       timers_(timers),
       clock_(clock),
       check_invariants_(check_invariants),
-      max_sessions_(options.max_sessions),
+      max_sessions_(options.limits.sessions),
+      restored_(recovered.sessions.size()),
       reservation_(options.reservation),
       shared_files_(recovered.starts),
       arbiter_(options, recovered.survivors),
@@ -90,6 +91,12 @@ std::optional<Coordinator::Answer> Coordinator::Change(ChangeWish wish, Done lat
 }
 void Coordinator::Lock(LockWish wish, Done done) {
   if (auto answer = Ask(wish.request, done, nullptr, wish)) done(*answer);
+}
+int Coordinator::Unlock(baton::Unlock unlock) {
+  unlock.request = NewRequest();
+  const auto answer = Ask(unlock.request, nullptr, nullptr, unlock);
+  BATON_CHECK(answer.has_value());
+  return answer->error;
 }
 void Coordinator::FenceByHand(const Guid& guid, Done done) {
   const RequestId request = NewRequest();
@@ -490,7 +497,7 @@ void Coordinator::Hear(const std::shared_ptr<Session>& session) {
 // Sessions that were never unmounted would stay for ever: the one that was silent longest gives way (rules S2, A4).
 bool Coordinator::MakeRoomLocked(std::vector<Ready>& ready) {
   if (sessions_.size() < max_sessions_) return true;
-  if (sessions_.size() >= 2 * max_sessions_) return false;  // more are ending than the disk lets end
+  if (sessions_.size() >= 2 * std::max(max_sessions_, restored_)) return false;  // more are ending than the disk lets end
   std::shared_ptr<Session> oldest;
   for (const auto& [id, session] : sessions_) {
     const bool is_candidate = session->silent.load() && !arbiter_.IsEnding(session->id());
@@ -499,6 +506,15 @@ bool Coordinator::MakeRoomLocked(std::vector<Ready>& ready) {
   if (!oldest) return false;
   StepLocked(SessionEvicted{oldest->id()}, ready);
   return true;
+}
+
+void Coordinator::ReportTooManySessions(const std::string& node) {
+  if (!session_limits_.Allow(node, clock_.Now())) return;
+  EventRecord event;
+  event.kind = EventKind::kLimit;
+  event.to_node = node;
+  event.detail = "--max-sessions is " + std::to_string(max_sessions_) + ", and none of them is silent";
+  events_.Append(std::move(event));
 }
 
 bool Coordinator::WouldOutlive(const Requester& who, Epoch creator) {
@@ -519,6 +535,7 @@ void Coordinator::BeginSession(const std::shared_ptr<Session>& session, const Se
     if (error == 0) ++begins_;
   }
   Finish(std::move(ready), RequestId{});
+  if (error == EUSERS) ReportTooManySessions(event.node);
   if (error != 0) return refused(error);
   Enqueue([this, session, event, welcome = std::move(welcome), refused = std::move(refused)](StateStore& state) {
     const SessionRecord record{event, {session->secret().high, session->secret().low}, session->keeps_names()};

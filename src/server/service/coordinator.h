@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log_limiter.h"
 #include "server/arbiter/arbiter.h"
 #include "server/service/executor.h"
 #include "server/service/event_log.h"
@@ -58,6 +59,7 @@ class Coordinator {
   void Lock(LockWish wish, Done done);
   void FenceByHand(const Guid& guid, Done done);
   void Tell(const Event& event) { Tell(event, RequestId{}); }  // an event that has no answer
+  int Unlock(baton::Unlock unlock);  // 0, or ENOLCK at a limit
   void Withdraw(RequestId request) { Tell(baton::Withdraw{request}); }
 
   // Rule T12: forgets the instances that nobody used for `after`. Done later, on the commit thread.
@@ -157,6 +159,7 @@ class Coordinator {
   void EndDurably(const CommitEnd& end);
   WallTime ReservedUntil() const;
   bool MakeRoomLocked(std::vector<Ready>& ready);
+  void ReportTooManySessions(const std::string& node);
   void ForgetOne(const Guid& guid, StateStore& state);
   void CommitLoop();
   std::optional<Answer> CommitFor(RequestId mine);
@@ -169,6 +172,8 @@ class Coordinator {
   const Clock& clock_;
   const bool check_invariants_;
   const std::size_t max_sessions_;
+  const std::size_t restored_;  // sessions of the server's earlier life: the bound may have been higher then
+  LogLimiter session_limits_{std::chrono::seconds(10)};  // events of nodes for which there was no room
   const Duration reservation_;
   HandleTable handles_;
   SharedFiles shared_files_;

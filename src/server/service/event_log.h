@@ -31,7 +31,7 @@ struct LoggedEvent {
 
 // The event as a sentence with key=value behind it. Names that came from a peer are quoted and escaped.
 std::string DescribeEvent(const EventRecord& event);
-// True for what somebody should look at: refused, late, flapping, owner mismatch.
+// True for what somebody should look at: refused, late, flapping, owner mismatch, limit.
 bool IsWarning(EventKind kind);
 
 // How many of each since the start.

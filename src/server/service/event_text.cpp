@@ -43,6 +43,8 @@ std::string Sentence(const EventRecord& event) {
     case EventKind::kFlapping:
       return fmt::format("{} is taken over too often, refused for a while: does it run on both {} and {}?",
                          Instance(event), from, to);
+    case EventKind::kLimit:
+      return fmt::format("a limit is reached, {} was refused{}", Who(event), file);
     case EventKind::kSessionBegan:
       return fmt::format("node {} mounted the export", to);
     case EventKind::kSessionSilent:
@@ -59,7 +61,7 @@ std::string Sentence(const EventRecord& event) {
 
 bool IsWarning(EventKind kind) {
   return kind == EventKind::kRefused || kind == EventKind::kLate || kind == EventKind::kFlapping ||
-         kind == EventKind::kOwnerMismatch;
+         kind == EventKind::kOwnerMismatch || kind == EventKind::kLimit;
 }
 
 std::string DescribeEvent(const EventRecord& event) {

@@ -128,6 +128,15 @@ void Service::OnClosed(const std::shared_ptr<Connection>& connection) {
   }
 }
 
+void Service::OnLimit(const char* option, const std::string& what, const std::shared_ptr<Connection>& connection) {
+  EventRecord event;
+  event.kind = EventKind::kLimit;
+  const auto session = connection ? connection->Attached<Session>() : nullptr;
+  if (session) event.to_node = session->node();
+  event.detail = "--" + std::string(option) + ": " + what;
+  coordinator_.events().Append(std::move(event));
+}
+
 void Service::OnFrame(const std::shared_ptr<Connection>& connection, FrameHeader header,
                       std::span<const std::byte> body, std::span<const std::byte> data) {
   if (header.operation == static_cast<std::uint16_t>(Operation::kHello)) {

@@ -44,6 +44,7 @@ class Service final : public FrameHandler {
                std::span<const std::byte> body, std::span<const std::byte> data) override;
   void OnHeard(const std::shared_ptr<Connection>& connection) override;
   void OnClosed(const std::shared_ptr<Connection>& connection) override;
+  void OnLimit(const char* option, const std::string& what, const std::shared_ptr<Connection>& connection) override;
 
   // --- For the operations ---------------------------------------------------------------------------------------------
   store::BackingStore& store() { return store_; }

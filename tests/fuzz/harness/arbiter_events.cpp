@@ -12,6 +12,14 @@ std::size_t ArbiterEvents(std::span<const std::byte> input) {
   options.strict = (chosen & 2) != 0;
   if ((chosen & 4) != 0) options.reservation = Duration::zero();
   if ((chosen & 8) != 0) options.flap_limit = 0;
+  if ((chosen & 16) != 0) {
+    options.limits.handles = 7;
+    options.limits.handles_per_session = 4;
+    options.limits.locks = 5;
+    options.limits.locks_per_session = 3;
+    options.limits.waiting = 4;
+    options.limits.waiting_per_session = 2;
+  }
   std::size_t at = 1;
   test::ArbiterWorld world(options, [&](std::uint32_t n) {
     if (at + 1 >= input.size()) {

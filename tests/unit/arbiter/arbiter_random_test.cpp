@@ -62,5 +62,16 @@ TEST(ArbiterRandom, StrictWithoutReservationOrFlapLimit) {
   Play(options, 25, 800);
 }
 
+TEST(ArbiterRandom, AtItsLimits) {
+  ArbiterOptions options;
+  options.limits.handles = 7;
+  options.limits.handles_per_session = 4;
+  options.limits.locks = 5;
+  options.limits.locks_per_session = 3;
+  options.limits.waiting = 4;
+  options.limits.waiting_per_session = 2;
+  Play(options, 40, 800);
+}
+
 }  // namespace
 }  // namespace baton::test

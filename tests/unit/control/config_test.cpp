@@ -102,7 +102,7 @@ TEST_F(ConfigTest, TakesEachSettingFromTheCommandLineAndFromTheFile) {
       {"insecure", nullptr, "true", [](const Config& c) { return c.insecure; }},
       {"flap-limit", "0", "0", [](const Config& c) { return c.Arbiter().flap_limit == 0; }},
       {"flap-window", "2m", "\"2m\"", [](const Config& c) { return c.Arbiter().flap_window == 2min; }},
-      {"max-connections", "7", "7", [](const Config& c) { return c.max_connections == 7; }},
+      {"max-connections", "7", "7", [](const Config& c) { return c.limits.connections == 7; }},
       {"stale-locks", "*.lock", "\"*.lock\"",
        [](const Config& c) { return c.stale_locks == std::vector<std::string>{"*.lock"}; }},
       {"log-level", "warn", "\"warn\"", [](const Config& c) { return c.log_level == log::Level::kWarn; }},

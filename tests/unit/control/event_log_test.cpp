@@ -86,7 +86,7 @@ TEST(EventKinds, HaveTheirWords) {
   }
   EXPECT_THAT(names,
               ElementsAre("started", "takeover", "fenced", "refused", "late", "owner-mismatch", "flapping",
-                          "session-began", "session-silent", "session-heard", "session-ended"));
+                          "limit", "session-began", "session-silent", "session-heard", "session-ended"));
 }
 
 TEST(EventLine, SaysWhatHappenedAndHoldsTheValues) {
@@ -122,12 +122,12 @@ TEST(EventLog, WritesEachEventAsOneLineOfItsLevel) {
       log.Append(event);
     }
   }
-  ASSERT_EQ(lines.size(), 11u);
+  ASSERT_EQ(lines.size(), 12u);
   std::set<std::string> warnings;
   for (const auto& [warning, line] : lines) {
     if (warning) warnings.insert(line.substr(0, line.find(':')));
   }
-  EXPECT_THAT(warnings, ElementsAre("flapping", "late", "owner-mismatch", "refused"));
+  EXPECT_THAT(warnings, ElementsAre("flapping", "late", "limit", "owner-mismatch", "refused"));
 }
 
 TEST(EventLog, LimitsTheLinesOfOneKindAndSaysSo) {

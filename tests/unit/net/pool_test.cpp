@@ -2,7 +2,7 @@
 #include <thread>
 
 #include "server/net/address.h"
-#include "server/net/log_limiter.h"
+#include "base/log_limiter.h"
 #include "unit/net/net_fixture.h"
 
 namespace baton::server::test {

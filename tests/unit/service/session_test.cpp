@@ -159,7 +159,7 @@ TEST(SessionTest, IsToldAgainAfterAResumeWhatWasRevoked) {
 }
 
 TEST(SessionTest, GivesWayToANewOneWhenItWasSilentLongestAndThereAreTooMany) {
-  Bench bench({.max_sessions = 3});
+  Bench bench({.limits = {.sessions = 3}});
   TestMount a(bench, "a"), b(bench, "b"), c(bench, "c"), d(bench, "d"), e(bench, "e");
   ASSERT_EQ(a.Hello(), 0);
   bench.Advance(1s);

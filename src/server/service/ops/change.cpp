@@ -23,6 +23,7 @@ class ChangeRun : public std::enable_shared_from_this<ChangeRun> {
     if (!who) return call_.Fail(who.error().value);
     wish_.who = std::move(*who);
     wish_.mode = service_.ClaimModeFor(*policy);
+    wish_.opens = call_.request().operation == static_cast<std::uint16_t>(protocol::Operation::kCreate);
     if (change_.policy_of_other) {
       const auto other = service_.store().PolicyOf(*change_.policy_of_other);
       if (!other) return call_.Fail(other.error().value);

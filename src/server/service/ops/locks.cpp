@@ -74,7 +74,7 @@ void Lock(Service& service, Call call, const protocol::LockRequest& wish, std::s
   const LockKind kind = is_flock ? LockKind::kFlock : LockKind::kRecord;
   const ByteRange range = is_flock ? ByteRange() : ByteRange{wish.start, wish.last};
   if (wish.mode == protocol::LockMode::kUnlock) {
-    service.coordinator().Tell(Unlock{wish.handle, kind, wish.owner, range});
+    if (const int error = service.coordinator().Unlock({wish.handle, kind, wish.owner, range}); error != 0) return call.Fail(error);
     return call.Answer(protocol::LockReply{file->shared->ChangesByOthers(file->session)});
   }
   file->shared->locks.store(true, std::memory_order_release);

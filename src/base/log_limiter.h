@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 
-namespace baton::server {
+namespace baton {
 
 class LogLimiter {
  public:
@@ -43,4 +43,4 @@ class LogLimiter {
   std::unordered_map<std::string, Entry> entries_;
 };
 
-}  // namespace baton::server
+}  // namespace baton
