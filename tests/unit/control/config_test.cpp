@@ -119,6 +119,22 @@ TEST_F(ConfigTest, TakesEachSettingFromTheCommandLineAndFromTheFile) {
   }
 }
 
+// Rule A4: each limit is an option, and the table in docs/operations.md has it with its default.
+TEST_F(ConfigTest, EveryLimitIsAnOptionAndDocumented) {
+  std::ifstream file(std::string(BATON_TESTS) + "/../docs/operations.md");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  for (const Limit& limit : kLimits) {
+    const auto config = ReadWith({std::string("--") + limit.name, std::to_string(limit.most)});
+    ASSERT_TRUE(config) << config.error().text;
+    EXPECT_EQ(config->Arbiter().limits.*limit.field, limit.most) << limit.name;
+    const auto refused = ReadWith({std::string("--") + limit.name, "0"});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().text, HasSubstr(limit.name));
+    const auto row = "| `--" + std::string(limit.name) + " " + limit.value + "` | " + std::to_string(Limits().*limit.field) + " |";
+    EXPECT_THAT(text, HasSubstr(row));
+  }
+}
+
 TEST_F(ConfigTest, TakesSeveralPatternsOfStaleLocks) {
   const auto by_line = ReadWith({"--stale-locks", "*.lock", "--stale-locks", "LOCK"});
   ASSERT_TRUE(by_line) << by_line.error().text;

@@ -236,6 +236,62 @@ TEST_F(HostileTest, ConnectionsBeyondTheBoundAreClosedAtOnce) {
   EXPECT_TRUE(is_served);
 }
 
+TEST_F(HostileTest, WhoSaysNoHelloGivesWayToWhoComes) {
+  config_.max_ungreeted = 2;
+  const Running serving(*this);
+  Peer good(Port());
+  ASSERT_TRUE(good.Hello());
+  Peer first(Port()), second(Port());
+  EXPECT_TRUE(handler_.limits.empty());
+  Peer third(Port());
+  EXPECT_TRUE(first.SeesEnd());
+  EXPECT_TRUE(second.Hello());
+  EXPECT_TRUE(third.Hello());
+  EXPECT_TRUE(good.Hello());
+  Peer fourth(Port()), fifth(Port());  // who has greeted does not count
+  EXPECT_TRUE(fourth.Hello());
+  EXPECT_TRUE(fifth.Hello());
+  ASSERT_TRUE(handler_.watch.Until([&] { return !handler_.limits.empty(); }));
+  EXPECT_THAT(handler_.limits, testing::ElementsAre("max-ungreeted"));
+}
+
+TEST_F(HostileTest, MoreThanMayWaitForOneConnectionClosesIt) {
+  config_.max_unread = 2 * 1024 * 1024;
+  const Bytes data = Filled(protocol::kMaxDataSize, 3);
+  handler_.on_frame = [&](const auto& connection, FrameHeader header, auto, auto) {
+    header.kind = FrameKind::kReply;
+    connection->Send(header, {}, data);
+  };
+  const Running serving(*this);
+  Peer peer(Port(), 64 * 1024);
+  ASSERT_TRUE(peer.Hello());
+  for (std::uint32_t i = 0; i < 60; ++i) peer.Send(Encoded(Request(Operation::kRead, i)));
+  EXPECT_TRUE(handler_.WaitClosed(1));
+  ASSERT_TRUE(handler_.watch.Until([&] { return !handler_.limits.empty(); }));
+  EXPECT_THAT(handler_.limits, testing::ElementsAre("max-unread-output"));
+}
+
+// A notice that nobody asked for is all that they get: no connection is near its own bound.
+TEST_F(HostileTest, MoreThanMayWaitForAllClosesThoseWithTheMost) {
+  config_.max_unread_in_all = 16 * 1024 * 1024;
+  const Bytes data = Filled(protocol::kMaxDataSize, 3);
+  handler_.on_frame = [&](const auto& connection, FrameHeader header, auto, auto) {
+    header.kind = FrameKind::kNotice;
+    for (std::uint32_t i = 0; i < header.sequence; ++i) connection->Send(header, {}, data);
+  };
+  const Running serving(*this);
+  Peer most(Port(), 64 * 1024), less(Port(), 64 * 1024);
+  ASSERT_TRUE(most.Hello());
+  ASSERT_TRUE(less.Hello());
+  ASSERT_TRUE(less.Send(Encoded(Request(Operation::kRead, 4))));
+  ASSERT_TRUE(most.Send(Encoded(Request(Operation::kRead, 30))));
+  EXPECT_TRUE(handler_.WaitClosed(1));
+  Received notice;
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(less.ReceiveFrame(notice)) << i;
+  EXPECT_TRUE(less.Hello());
+  EXPECT_THAT(handler_.limits, testing::ElementsAre("max-unread-output-in-all"));
+}
+
 TEST_F(HostileTest, FramesUnderWayShareBoundedMemory) {
   config_.max_receive_memory = 4 * BufferPool::kLarge;
   config_.stall_timeout = 500ms;

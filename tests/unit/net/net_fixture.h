@@ -3,6 +3,7 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -169,6 +170,7 @@ class Handler final : public FrameHandler {
   Function on_frame = Echo;  // everything but HELLO, which is echoed
   Watch watch;
   std::set<const Connection*> closed;  // under watch
+  std::vector<std::string> limits;     // under watch
   std::uint64_t closed_twice = 0;
   std::atomic<std::uint64_t> heard = 0;
 
@@ -187,6 +189,9 @@ class Handler final : public FrameHandler {
       kept_.push_back(connection);
       if (!closed.insert(connection.get()).second) ++closed_twice;
     });
+  }
+  void OnLimit(const char* option, const std::string&, const std::shared_ptr<Connection>&) override {
+    watch.Changed([&] { limits.emplace_back(option); });
   }
   bool WaitClosed(std::size_t count) {
     return watch.Until([&] { return closed.size() >= count; });
