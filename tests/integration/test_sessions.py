@@ -104,6 +104,87 @@ def test_courtesy_ends_with_a_conflict(scene):
     program.create("new")   # the mount has a new session
 
 
+COUNTS = "import time\nfor n in range(100_000_000):\n    os.pwrite(fd, b'%d\\n' % n, 0)\n    if os.path.exists('stop'): break\nresult = n\n"
+
+
+@pytest.mark.parametrize("scene", [("--lease", "500ms")], indirect=True)
+def test_frozen_node_with_nobody_in_between(scene, guid):
+    """S2: all of a node stands still for three leases, in the middle of its work: it goes on as if nothing had been."""
+    program, other = scene.one.python(instance=guid), scene.one.python()
+    fd, plain = program.create("data"), other.create("plain")
+    program.lock(fd, "w")
+    other.lock(plain, "r")
+    call = program.start_call("run", COUNTS, fd=fd)
+    eventually(lambda: scene.stored("data") > b"1", 10)
+    scene.one.freeze()
+    eventually(lambda: scene.server.events("session-silent", from_node="one"), 10)
+    silent = time.monotonic()
+    eventually(lambda: time.monotonic() > silent + 1.0, 10)   # two leases more
+    stood_at = scene.stored("data")
+    assert scene.two.python().read_file("data") == stood_at   # who only reads is in nobody's way
+    scene.one.thaw()
+    eventually(lambda: scene.stored("data") != stood_at, 10, "it counts on")
+    scene.two.python().write_file("stop", b"")
+    assert call.result() > 0
+    other.pwrite(plain, b"text")
+    stranger = scene.two.python()
+    with refused(errno.EBUSY):
+        stranger.open("data", "rw")
+    with refused(errno.EAGAIN, errno.EACCES):
+        stranger.lock(stranger.open("plain", "rw"), "w")
+    assert not scene.server.events("fenced") and not scene.server.events("session-ended")
+
+
+@pytest.mark.parametrize("scene", [("--lease", "500ms")], indirect=True)
+def test_frozen_node_that_lost_an_instance(scene, guid, other_guid):
+    """T6, S2: what was taken over meanwhile is ESTALE when the node wakes; its other instances and programs go on."""
+    lost, kept, plain = scene.one.python(instance=guid), scene.one.python(instance=other_guid), scene.one.python()
+    lost_fd, kept_fd, plain_fd = lost.create("lost"), kept.create("kept"), plain.create("plain")
+    for program, fd in ((lost, lost_fd), (kept, kept_fd), (plain, plain_fd)):
+        program.lock(fd, "w")
+    scene.one.freeze()
+    eventually(lambda: scene.server.events("session-silent", from_node="one"), 10)
+    successor = scene.two.python(instance=guid)
+    taken = successor.open("lost", "rw")
+    successor.lock(taken, "w")
+    successor.pwrite(taken, b"new")
+    scene.one.thaw()
+    with refused(errno.ESTALE):
+        lost.pwrite(lost_fd, b"old")
+    with refused(errno.ESTALE):
+        lost.open("lost", "rw")
+    assert kept.pwrite(kept_fd, b"text") == 4 and plain.pwrite(plain_fd, b"text") == 4
+    stranger = scene.two.python()
+    with refused(errno.EBUSY):
+        stranger.open("kept", "rw")
+    with refused(errno.EAGAIN, errno.EACCES):
+        stranger.lock(stranger.open("plain", "rw"), "w")
+    assert scene.stored("lost") == b"new"
+    assert scene.one.python().read_file("lost") == b"new"
+
+
+@pytest.mark.parametrize("scene", [("--lease", "500ms", "--reservation", "0s")], indirect=True)
+def test_frozen_node_that_stood_in_the_way(scene, guid):
+    """S2: a stranger needed one of its files: when it wakes all that it had is ESTALE, and whatever it begins anew works."""
+    program, plain = scene.one.python(instance=guid), scene.one.python()
+    fd, plain_fd = program.create("data"), plain.create("plain")
+    plain.lock(plain_fd, "w")
+    scene.one.freeze()
+    eventually(lambda: scene.server.events("session-silent", from_node="one"), 10)
+    stranger = scene.two.python()
+    got = stranger.open("plain", "rw")
+    stranger.lock(got, "w", wait=True)
+    stranger.pwrite(got, b"theirs")
+    scene.one.thaw()
+    for who, old in ((program, fd), (plain, plain_fd)):
+        with refused(errno.ESTALE):
+            who.pwrite(old, b"late")
+    plain.close(plain.create("new"))
+    assert plain.read_file("plain") == b"theirs"
+    again, anew = scene.one.restarted(scene.at("data"), instance=guid)
+    assert again.pwrite(anew, b"anew") == 4
+
+
 def test_clean_unmount_releases_at_once(scene, guid, other_guid):
     """S4: a clean unmount ends the session; nothing stays reserved."""
     program = scene.one.python(instance=guid)
