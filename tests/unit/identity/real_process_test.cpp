@@ -408,7 +408,10 @@ TEST_F(RealProcess, ProgramXattrIsReadFromTheFile) {
     ::execl(path, path, "600", nullptr);
     ::_exit(9);
   }
-  Eventually([&] { return !proc_.ReadStat(pid).value().forked_no_exec; });
+  Eventually([&] {  // the new image is there a moment after the old one is gone
+    const TaskStat stat = proc_.ReadStat(pid).value();
+    return !stat.forked_no_exec && stat.image.Visible();
+  });
   Resolution answer = resolver_.Resolve(pid);
   ::kill(pid, SIGKILL);
   ::waitpid(pid, nullptr, 0);
