@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/planted.h"
 #include "server/arbiter/arbiter.h"
 
 namespace baton {
@@ -218,7 +219,8 @@ void Arbiter::DropLife(const Guid& guid, Epoch epoch, EventRecord& counted) {
   counted.old_epoch = epoch;
   counted.from_node = at->node;
   counted.handles += at->handles.size();
-  while (!at->handles.empty()) counted.locks += DropHandle(at->handles.front(), guid);
+  const std::optional<Guid> kept_for = Planted("reservation dropped") ? std::nullopt : std::optional(guid);
+  while (!at->handles.empty()) counted.locks += DropHandle(at->handles.front(), kept_for);
   for (const auto& [session, gate] : at->gates) {
     Push(GateDropped{gate});
     if (const auto owner = sessions_.find(session); owner != sessions_.end()) owner->second.instances.erase(guid);

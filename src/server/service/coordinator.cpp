@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/planted.h"
 #include "protocol/codec.h"
 #include "server/store/thread_credentials.h"
 
@@ -293,7 +294,8 @@ std::optional<Coordinator::Answer> Coordinator::CommitFront(std::unique_lock<std
   if (work) {
     work(state_);
   } else {
-    const Result<void> saved = state_.SaveAll(records, WallNow());
+    const Result<void> saved =
+        Planted("fence not durable") ? Result<void>() : state_.SaveAll(records, WallNow());
     for (const baton::Commit& commit : records) {
       if (auto answer = Tell(Committed{commit.record.guid, saved.has_value()}, mine)) own = std::move(answer);
     }
@@ -309,10 +311,12 @@ void Coordinator::Carry(const CloseGates& effect, std::vector<Ready>&) {
   for (HandleId id : effect.handles) {
     if (const auto file = handles_.Find(id)) gates.emplace_back(file, &file->gate);
   }
+  if (Planted("gates stay open") || Planted("late handles served")) gates.clear();
+  const bool awaits_drain = !Planted("drain not awaited");
   // One count too many until all are closed, so that the end is told once, and never from inside this step.
-  const auto left = std::make_shared<std::atomic<std::size_t>>(gates.size() + 1);
-  const std::function<void()> drained = [this, left, drain = effect.drain] {
-    if (left->fetch_sub(1) == 1) executor_.Post([this, drain] { Tell(Drained{drain}); });
+  const auto left = std::make_shared<std::atomic<std::size_t>>(awaits_drain ? gates.size() + 1 : 1);
+  const std::function<void()> drained = [this, left, awaits_drain, drain = effect.drain] {
+    if (awaits_drain && left->fetch_sub(1) == 1) executor_.Post([this, drain] { Tell(Drained{drain}); });
   };
   for (const auto& gate : gates) gate->Close(effect.error, drained);
   if (left->fetch_sub(1) == 1) drained_.push_back(effect.drain);  // nobody was inside: the next step
@@ -325,6 +329,7 @@ void Coordinator::Carry(const RefuseCachedWrites& effect, std::vector<Ready>&) {
 }
 
 void Coordinator::Carry(const HandlesDropped& effect, std::vector<Ready>&) {
+  if (Planted("late handles served")) return;
   dropped_.reserve(dropped_.size() + effect.handles.size());
   std::size_t left = effect.handles.size();
   for (HandleId handle : effect.handles) {

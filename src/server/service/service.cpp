@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/planted.h"
 #include "base/text.h"
 #include "protocol/codec.h"
 #include "server/service/ops/operations.h"
@@ -80,7 +81,7 @@ Service::Service(const ServiceOptions& options, store::BackingStore& store, Coor
       timers_(timers),
       clock_(clock),
       proofs_(options.key) {
-  store_.AwaitReturns();
+  if (!Planted("nameless files dropped")) store_.AwaitReturns();
   Restore();
   AwaitReturns();
   watched_at_ = clock_.Now();
@@ -100,7 +101,7 @@ void Service::Restore() {
   std::vector<SessionId> known;
   for (const auto& session : sessions) known.push_back(session->id());
   replies_.KeepOnly(known);
-  Reconcile(replies_, store_);
+  if (!Planted("intents not looked at")) Reconcile(replies_, store_);
   for (const auto& session : sessions) session->Restore(replies_);
 }
 
@@ -310,7 +311,7 @@ void Service::Welcome(const std::shared_ptr<Session>& session, const std::shared
   reply.root_ino = root.key.ino;
   reply.stale_locks = options_.stale_locks.All();
   reply.must_assert = session->must_assert.load();
-  reply.server_boot = options_.boot;
+  reply.server_boot = Planted("reboot not told") ? 1 : options_.boot;
   // The rest follows as notices, before any answer: a frame has a bound, the fences of a long boot have not.
   constexpr std::size_t kMostInReply = 1024;
   std::vector<protocol::FencedNotice> rest;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/planted.h"
 #include "protocol/codec.h"
 
 namespace baton::server {
@@ -108,7 +109,7 @@ Session::Arrival Session::Begin(const FrameHeader& header) {
     const bool is_next = slot.IsNext(header.sequence);
     if (!is_next && (header.sequence != slot.sequence || header.sequence == 0)) return Arrival::kBroken;
     if (slot.in_progress) return is_next ? Arrival::kBroken : Arrival::kInProgress;
-    if (is_next || !slot.has_reply) return Start(slot, header);
+    if (is_next || !slot.has_reply || Planted("replies not kept")) return Start(slot, header);
     if (std::exchange(slot.is_untouched, false) && OpensHandle(slot.reply.header)) {
       slot.in_progress = true;
       return Arrival::kReopens;
