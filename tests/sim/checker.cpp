@@ -141,6 +141,9 @@ void Checker::MakeKnown(TenureId id, Instant invoked) {
   const Instant now = scheduler_.Now();
   granted.known = now;
   granted.invoked = invoked;
+  // What was given up stands against nobody.
+  std::erase_if(by_domain_.at(granted.domain),
+                [this](TenureId other) { return tenures_[other].released != Instant::max(); });
   CheckReserved(granted);
   for (TenureId other : by_domain_.at(granted.domain)) {
     Tenure& old = tenures_[other];
@@ -239,7 +242,7 @@ void Checker::AnswerTo(OpId id, const Answered& answer) {
   const bool asks = op.kind == OpKind::kClaim || op.kind == OpKind::kLock;
   if (asks) Use(op.tenure, history, false, Describe(id));
   if (op.kind == OpKind::kAppend) {
-    appended_.push_back(
+    appended_[op.ino].push_back(
         {id, op.run, op.ino, op.handle, answer.number, PayloadOf(id, answer.size), history.answered});
   }
   if (op.kind == OpKind::kFsync) NoteSynced(history);
@@ -287,7 +290,8 @@ void Checker::CheckError(const History& history, OpId id) {
   if (error == ESTALE && HasReasonToLose(run)) return;
   if (error == EIO && history.saw_kill && HasEffect(kind)) return;
   if (error == EIO && machine_died && (kind == OpKind::kFsync || kind == OpKind::kClose)) {
-    for (Appended& appended : appended_) appended.is_told_lost |= appended.handle == history.op.handle;
+    for (Appended& appended : appended_[history.op.ino])
+      appended.is_told_lost |= appended.handle == history.op.handle;
     return;
   }
   if ((error == ENOENT || error == EEXIST) && machine_died) return;
@@ -307,22 +311,17 @@ bool Checker::IsThere(const Appended& appended, bool durably) const {
 
 // Through the same handle whatever happened; through others unless the machine went down since.
 void Checker::NoteSynced(const History& history) {
-  std::vector<Appended> left;
-  for (Appended& appended : appended_) {
-    const bool is_covered = appended.ino == history.op.ino && appended.answered <= history.invoked;
-    const bool is_lost =
-        appended.is_told_lost || (appended.handle != history.op.handle && appended.answered <= machine_died_);
-    if (!is_covered || is_lost) {
-      left.push_back(std::move(appended));
-      continue;
-    }
+  std::erase_if(appended_[history.op.ino], [&](Appended& appended) {
+    const bool may_be_lost = appended.answered <= machine_died_ || history_[appended.id].saw_machine;
+    const bool is_lost = appended.is_told_lost || (appended.handle != history.op.handle && may_be_lost);
+    if (appended.answered > history.invoked || is_lost) return false;
     if (!IsThere(appended, true)) {
       Violation("D1/D3: an fsync was acknowledged, and it is not on stable storage: " +
                 Describe(appended.id));
     }
     synced_.push_back(std::move(appended));
-  }
-  appended_ = std::move(left);
+    return true;
+  });
 }
 
 // --- Effects
@@ -360,9 +359,12 @@ void Checker::Ends() {
     if (!IsThere(appended, true))
       Violation("D1: lost although an fsync was acknowledged: " + Describe(appended.id));
   }
-  for (const Appended& appended : appended_) {
-    if (appended.answered > machine_died_ && !IsThere(appended, false)) {
-      Violation("D2: acknowledged, and not there: " + Describe(appended.id));
+  for (const auto& [ino, all] : appended_) {
+    for (const Appended& appended : all) {
+      const bool may_be_lost = appended.answered <= machine_died_ || history_[appended.id].saw_machine;
+      if (!may_be_lost && !IsThere(appended, false)) {
+        Violation("D2: acknowledged, and not there: " + Describe(appended.id));
+      }
     }
   }
   for (OpId id : outstanding_) {

@@ -162,7 +162,8 @@ class Checker {
   std::vector<OpId> given_up_;
   std::set<Ino> removed_;                // have had a name taken from them, and may go
   std::map<std::string, OpId> by_name_;  // who makes, removes or renames that name
-  std::vector<Appended> appended_;       // acknowledged, not on stable storage for all anybody knows
+  std::map<Ino, std::vector<Appended>>
+      appended_;  // acknowledged, not on stable storage for all anybody knows
   std::vector<Appended> synced_;
   Instant machine_died_{};
   std::uint64_t answered_ok_ = 0;

@@ -71,8 +71,14 @@ Ino Disk::Create(const std::string& name) {
   return ino;
 }
 
+void Disk::NameWasTaken(std::optional<Ino> from) {
+  if (from && LinksOf(*from) == 0) nameless_.insert(*from);
+}
+
 void Disk::Unlink(const std::string& name) {
-  Take({.kind = Effect::Kind::kUnlink, .ino = *Find(name), .name = name});
+  const Ino ino = *Find(name);
+  Take({.kind = Effect::Kind::kUnlink, .ino = ino, .name = name});
+  NameWasTaken(ino);
 }
 
 void Disk::Link(Ino ino, const std::string& name) {
@@ -80,8 +86,10 @@ void Disk::Link(Ino ino, const std::string& name) {
 }
 
 void Disk::Rename(const std::string& from, const std::string& to) {
-  if (Find(from) == Find(to)) return;
+  const auto replaced = Find(to);
+  if (Find(from) == replaced) return;
   Take({.kind = Effect::Kind::kRename, .ino = *Find(from), .name = from, .to = to});
+  NameWasTaken(replaced);
 }
 
 void Disk::Write(Ino ino, std::uint64_t offset, std::string_view data) {
@@ -116,12 +124,11 @@ void Disk::HoldersDied() {
 }
 
 void Disk::DropUnheld() {
-  std::set<Ino> named;
-  for (const auto& [name, ino] : now_.names) named.insert(ino);
-  const auto is_gone = [&](const auto& file) {
-    return !named.contains(file.first) && !held_.contains(file.first);
-  };
-  std::erase_if(now_.files, is_gone);
+  std::erase_if(nameless_, [this](Ino ino) {
+    const bool goes = !held_.contains(ino);
+    if (goes) now_.files.erase(ino);
+    return goes;
+  });
 }
 
 void Disk::LoseUnsynced(Random& random) {
@@ -142,6 +149,8 @@ void Disk::LoseUnsynced(Random& random) {
   since_.clear();
   now_ = durable_;
   held_.clear();
+  nameless_.clear();
+  for (const auto& [ino, data] : now_.files) NameWasTaken(ino);
 }
 
 const std::string* Disk::DurableDataOf(Ino ino) const {

@@ -69,11 +69,13 @@ class Disk {
 
   static void Apply(Image& image, const Effect& effect);
   void Take(Effect effect);
+  void NameWasTaken(std::optional<Ino> from);
 
   Image now_;
   Image durable_;
   std::vector<Effect> since_;  // what durable_ lacks
   std::map<Ino, int> held_;
+  std::set<Ino> nameless_;
   Ino last_ = kRoot;
 };
 

@@ -13,9 +13,10 @@ using protocol::Operation;
 
 namespace {
 
-constexpr Duration kRetryAfter = std::chrono::milliseconds(50);  // as Connection::Limits
-constexpr Duration kAttemptAgain = std::chrono::milliseconds(250);
-constexpr Duration kSilence = std::chrono::milliseconds(1500);
+// As Connection::Limits, for leases of a second and not of ten.
+constexpr Duration kRetryAfter = std::chrono::milliseconds(20);
+constexpr Duration kAttemptAgain = std::chrono::milliseconds(50);
+constexpr Duration kSilence = std::chrono::milliseconds(250);
 
 bool IsOrdered(const FrameHeader& header) {
   const auto properties = protocol::PropertiesOf(static_cast<Operation>(header.operation));
@@ -232,8 +233,7 @@ void SimTransport::Drop(LinkId link, std::string_view reason) {
 void SimTransport::Establish(LinkId link, Duration lease) {
   if (link != link_id_) return;
   is_established_ = true;
-  ping_after_ =
-      std::clamp<Duration>(lease / 4, std::chrono::milliseconds(50), std::chrono::milliseconds(500));
+  ping_after_ = lease / 20;
 }
 
 void SimTransport::TakeDown(std::string reason, Duration wait) {

@@ -41,7 +41,8 @@ class Listener {
  public:
   Process* process = nullptr;
   server::FrameHandler* handler = nullptr;
-  std::vector<std::weak_ptr<Link>> links;  // of this life
+  std::vector<std::weak_ptr<Link>> links;        // of this life
+  std::vector<std::weak_ptr<Link>> of_the_dead;  // of lives that ended without a word
 };
 
 class Link : public std::enable_shared_from_this<Link> {
@@ -133,7 +134,7 @@ class SimTransport final : public Transport {
   LinkId link_id_ = kNoLink;
   std::uint64_t links_ = 0;
   bool is_dropped_ = false;
-  Duration ping_after_ = std::chrono::milliseconds(500);
+  Duration ping_after_ = std::chrono::milliseconds(50);
   bool is_established_ = false;
   Instant last_heard_{};
   Instant pinged_{};

@@ -30,7 +30,7 @@ void Program::Main() {
     OneRound();
     if (!gives_up_) ++rounds_;
     const bool is_idle = Chance(0.1);
-    scheduler_.Sleep(scheduler_.random().Between({}, std::chrono::milliseconds(is_idle ? 60 : 6)));
+    scheduler_.Sleep(scheduler_.random().Between({}, std::chrono::milliseconds(is_idle ? 80 : 12)));
   }
   if (log_) Close(log_);
   mount_.Gone(*run_);

@@ -16,9 +16,6 @@
 namespace baton::sim {
 namespace {
 
-// So much is leaked at most before a child makes way for the next.
-constexpr std::uint64_t kSeedsPerChild = 50;
-
 struct Child {
   std::FILE* from = nullptr;
   std::uint64_t first = 0;
@@ -110,7 +107,7 @@ Totals RunBatch(const Batch& batch, const std::function<void(std::uint64_t, cons
   const auto is_enough = [&] { return batch.stop_after != 0 && totals.failed >= batch.stop_after; };
   while (!children.empty() || (next <= batch.last && !is_enough())) {
     while (std::ssize(children) < batch.jobs && next <= batch.last && !is_enough()) {
-      const std::uint64_t last = std::min(batch.last, next + kSeedsPerChild - 1);
+      const std::uint64_t last = std::min(batch.last, next + batch.seeds_per_child - 1);
       children.push_back(Start(next, last, batch.length));
       next = last + 1;
     }

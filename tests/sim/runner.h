@@ -18,7 +18,8 @@ struct Batch {
   std::uint64_t last = 1;
   Duration length = Options().length;
   int jobs = 1;
-  std::uint64_t stop_after = 0;  // seeds with violations; 0: never
+  std::uint64_t stop_after = 0;        // seeds with violations; 0: never
+  std::uint64_t seeds_per_child = 50;  // so much is leaked at most before a child makes way for the next
 };
 struct Totals {
   std::uint64_t seeds = 0;

@@ -55,6 +55,10 @@ void SimServer::Start() {
   service_ = std::make_unique<server::Service>(service, *store_, *coordinator_, *replies_, *runtime_, clock_);
   listener_.handler = service_.get();
   listener_.process = &process_;
+  // A machine that is up again knows nothing of these links, and says so to whoever sends on them.
+  for (const auto& weak : std::exchange(listener_.of_the_dead, {})) {
+    if (const auto link = weak.lock()) link->ServerDied();
+  }
   coordinator_->Tell(WaitForAbsentUntil{clock_.Now() + machine_.lease});
 }
 
@@ -66,7 +70,12 @@ void SimServer::Kill(bool machine_tells) {
   listener_.handler = nullptr;
   for (const auto& weak : std::exchange(listener_.links, {})) {
     const auto link = weak.lock();
-    if (link && machine_tells) link->ServerDied();
+    if (!link) continue;
+    if (machine_tells) {
+      link->ServerDied();
+    } else {
+      listener_.of_the_dead.push_back(link);
+    }
   }
 }
 

@@ -18,7 +18,7 @@ FileRef RefOf(Ino ino) {
   return FileRef(std::as_bytes(std::span(&ino, 1)));
 }
 FileKey KeyOfIno(Ino ino) {
-  return {ino, ino * 0x9e3779b97f4a7c15ULL};
+  return {ino, ino * 0xd1342543de82ef95ULL};
 }
 
 Result<Ino> InoOf(const FileRef& ref) {
