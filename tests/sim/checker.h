@@ -3,12 +3,11 @@
 // were cut. The rules it holds this against are those of docs/semantics.md:
 //
 //   T4, T6, T7  no effect of an incarnation after another of its instance was granted something; ever
-//   O2, O3      none through a claim after another instance's was granted; L1, L3: none under a lock after
-//   another's T9          what a dead incarnation had claimed or locked nobody else gets within the
-//   reservation D1, D3      what an fsync acknowledged is there, whatever goes down; what is lost is told to
-//   the next fsync D2, T10     each request takes effect at most once, and once if it was acknowledged; a
-//   refusal has none S1, S2, D2  nobody loses a handle without a reason: another took it, or the node was
-//   away
+//   O2, O3      none through a claim after another instance's was granted; L1, L3: none under a lock after another's
+//   T9          what a dead incarnation had claimed or locked nobody else gets within the reservation
+//   D1, D3      what an fsync acknowledged is there, whatever goes down; what is lost is told to the next fsync
+//   D2, T10     each request takes effect at most once, and once if it was acknowledged; a refusal has none
+//   S1, S2, D2  nobody loses a handle without a reason: another took it, or the node was away
 //
 // Claims, locks and incarnations are all tenures: held by one group at a time in their domain.
 #pragma once
