@@ -104,7 +104,7 @@ class Round:
             problems.append("batond ended with an error")
         daemons = [self.server, *(mount for node in self.nodes for mount in node.runs)]
         problems += [f"{daemon.title}: {bug}" for daemon in daemons if (bug := daemon.bug())]
-        problems += [f"{path.name}: {text}" for path in self.directory.glob("stderr-*") if (text := path.read_text()[-2000:])]
+        problems += [f"{path.name}: {text}" for path in self.directory.glob("stderr-*") if (text := complaint(path))]
         world = read_world(self.directory)
         found = checker.violations(world)
         for line in [*(f"PROBLEM: {problem}" for problem in problems), *checker.report(world, found)]:
@@ -117,6 +117,12 @@ class Round:
             os.environ["BATON_KEEP"] = "1"
             print(f"kept: {self.directory}", flush=True)
         self.lab.close(check=False)
+
+
+def complaint(path):
+    """What a program said for people, but that its mount was gone before it began."""
+    lines = path.read_text()[-2000:].splitlines()
+    return "\n".join(line for line in lines if not line.startswith("env: cannot change directory"))
 
 
 def arguments(words):

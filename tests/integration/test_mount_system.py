@@ -138,7 +138,7 @@ def test_node_name_in_use(bench):
 def test_foreground_is_one_process(bench):
     """With -f it stays the process that was started, child of who started it, and logs to stderr."""
     mount = bench.mount()
-    assert daemons(bench) == [mount.pid]
+    eventually(lambda: daemons(bench) == [mount.pid], 10, "its guard has a name of its own")
     eventually(lambda: f"[{mount.pid}]" in mount.log() and "is mounted" in mount.log(), 10, "it logs that it is mounted")
 
 

@@ -2,6 +2,7 @@
 import errno
 import os
 import uuid
+from pathlib import Path
 
 import pytest
 from lab import eventually, refused
@@ -22,6 +23,13 @@ def after_the_end(scene, guid):
 
 
 with_lease = pytest.mark.parametrize("scene", [("--lease", f"{LEASE}s")], indirect=True)
+
+
+def target(link):
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return ""   # closed meanwhile
 
 
 @with_lease
@@ -177,10 +185,12 @@ def test_open_files_without_a_name(scene):
     program.ftruncate(replaced, 3)
     assert (program.pread(unlinked, 100), program.pread(replaced, 100)) == (b"UNlinked", b"rep")
     assert program.read_file("name") == b"new"
-    free = os.statvfs(scene.lab.export).f_ffree
+    assert len(os.listdir(scene.lab.export / ".baton")) == 2
     program.close(unlinked)
     program.close(replaced)
-    eventually(lambda: os.statvfs(scene.lab.export).f_ffree >= free + 2, 30, "their inodes are free, once nobody is awaited any more")
+    eventually(lambda: not os.listdir(scene.lab.export / ".baton"), 30, "they are gone, once nobody is awaited any more")
+    descriptors = Path(f"/proc/{scene.server.pid}/fd")
+    eventually(lambda: not any("(deleted)" in target(link) for link in descriptors.iterdir()), 10, "and their inodes are free")
 
 
 def test_an_open_file_of_a_node_that_is_not_back_yet(scene):
