@@ -33,7 +33,7 @@ std::optional<std::string_view> Find(std::string_view text, std::string_view nam
 
 void Malformed(std::string_view name, std::string_view value, OwnId* own) {
   own->kind = OwnId::Kind::kMalformed;
-  own->what = fmt::format("{}='{}'", name, Printable(value));
+  own->what = fmt::format("{}='{}'", name, Excerpt(value));
 }
 
 }  // namespace
@@ -79,7 +79,7 @@ OwnId ReadProgramId(const ProgramXattr& program) {
   return id;
 }
 
-std::string Printable(std::string_view value) {
+std::string Excerpt(std::string_view value) {
   constexpr std::size_t kMax = 128;
   std::string out;
   for (char c : value) {

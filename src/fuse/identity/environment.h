@@ -43,6 +43,6 @@ OwnId ReadOwnId(const Environ& environment, const VariableNames& names);
 OwnId ReadProgramId(const ProgramXattr& program);
 
 // For log lines: at most 128 characters, what is not printable as \xNN.
-std::string Printable(std::string_view value);
+std::string Excerpt(std::string_view value);
 
 }  // namespace baton

@@ -1,6 +1,7 @@
 #include "fuse/identity/registration.h"
 
 #include <charconv>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -25,6 +26,11 @@ std::optional<pid_t> ParsePid(std::string_view text) {
   return pid;
 }
 
+template <std::size_t kRoom>
+std::string_view TextIn(const char (&field)[kRoom]) {
+  return {field, ::strnlen(field, kRoom)};
+}
+
 }  // namespace
 
 Result<Registration> ParseRegistration(std::string_view text) {
@@ -44,6 +50,16 @@ Result<Registration> ParseRegistration(std::string_view text) {
     if (!pid) return Fail(EINVAL);
     registration.pid = *pid;
   }
+  return registration;
+}
+
+Result<Registration> ParseRegistration(const RegisterIoctl& wanted) {
+  const auto guid = ParseGuid(TextIn(wanted.guid));
+  if (!guid || wanted.pid < 0) return Fail(EINVAL);
+  Registration registration{.guid = *guid, .version = std::nullopt, .pid = wanted.pid};
+  if (TextIn(wanted.version).empty()) return registration;
+  registration.version = ParseInstanceVersion(TextIn(wanted.version));
+  if (!registration.version) return Fail(EINVAL);
   return registration;
 }
 

@@ -1,5 +1,5 @@
-// The text by which a process registers its app instance (rule I2 a): "GUID [VERSION] [PID]". Values; any
-// thread.
+// By what a process registers its app instance (rule I2 a): the text "GUID [VERSION] [PID]", or the ioctl.
+// Values; any thread.
 #pragma once
 
 #include <sys/types.h>
@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/guid.h"
+#include "base/register_ioctl.h"
 #include "base/result.h"
 
 namespace baton {
@@ -23,5 +24,8 @@ struct Registration {
 // a dot, else a PID (so that no PID is silently taken for a version); with three fields N alone is version
 // N.0. Anything else: EINVAL.
 Result<Registration> ParseRegistration(std::string_view text);
+
+// The same from the ioctl: EINVAL where a text is none of its kind or the pid is negative.
+Result<Registration> ParseRegistration(const RegisterIoctl& wanted);
 
 }  // namespace baton

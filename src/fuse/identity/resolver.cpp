@@ -203,7 +203,7 @@ void IdentityResolver::Impl::Log(const Resolution& resolution) {
   bool malformed = resolution.kind == Resolution::Kind::kMalformed;
   if (!malformed && resolution.kind != Resolution::Kind::kUnknown) return;
   if (!table_.MarkLogged({resolution.pid, resolution.start})) return;
-  std::string program = Printable(resolution.program);
+  std::string program = Excerpt(resolution.program);
   if (malformed) {
     log::Warn("identity: pid {} ({}) has a malformed app instance id or version: {}", resolution.pid, program,
               resolution.what);

@@ -5,24 +5,6 @@
 #include "fuse/ops/registration.h"
 
 namespace baton::ops {
-namespace {
-
-template <std::size_t kRoom>
-std::string_view TextIn(const char (&field)[kRoom]) {
-  return {field, strnlen(field, kRoom)};
-}
-
-std::optional<Registration> RegistrationIn(const RegisterIoctl& wanted) {
-  const auto guid = ParseGuid(TextIn(wanted.guid));
-  if (!guid || wanted.pid < 0) return std::nullopt;
-  Registration registration{.guid = *guid, .version = std::nullopt, .pid = wanted.pid};
-  if (TextIn(wanted.version).empty()) return registration;
-  registration.version = ParseInstanceVersion(TextIn(wanted.version));
-  if (!registration.version) return std::nullopt;
-  return registration;
-}
-
-}  // namespace
 
 // `baton register`, on the root; there is no other ioctl.
 void Ioctl(fuse_req_t request, fuse_ino_t number, unsigned int command, void*, fuse_file_info*, unsigned,
@@ -35,8 +17,8 @@ void Ioctl(fuse_req_t request, fuse_ino_t number, unsigned int command, void*, f
   }
   RegisterIoctl wanted;
   std::memcpy(&wanted, in, sizeof wanted);
-  if (TextIn(wanted.guid).empty()) return UnregisterCaller(mount, std::move(reply), wanted.pid, AnsweredAs::kIoctl);
-  const auto registration = RegistrationIn(wanted);
+  if (wanted.guid[0] == '\0') return UnregisterCaller(mount, std::move(reply), wanted.pid, AnsweredAs::kIoctl);
+  const auto registration = ParseRegistration(wanted);
   if (!registration) return reply.Error(EINVAL);
   RegisterCaller(mount, std::move(reply), *registration, AnsweredAs::kIoctl);
 }
