@@ -63,8 +63,8 @@ Result<bool> PosixStore::AddEntries(std::span<const std::byte> bytes, Listing& l
     std::memcpy(&raw, bytes.data(), kNameOffset);
     if (raw.size <= kNameOffset || raw.size > bytes.size()) return Fail(EIO);
     const char* name = reinterpret_cast<const char*>(bytes.data()) + kNameOffset;
-    DirEntry entry{std::string(name, ::strnlen(name, raw.size - kNameOffset)), raw.ino, DTTOIF(raw.type),
-                   static_cast<std::uint64_t>(raw.cookie)};
+    DirEntry entry{std::string(name, ::strnlen(name, raw.size - kNameOffset)), raw.ino,
+                   static_cast<std::uint32_t>(DTTOIF(raw.type)), static_cast<std::uint64_t>(raw.cookie)};
     const std::size_t cost = kEntryBytes + entry.name.size() + (listing.with_attr ? kEntryNodeBytes : 0);
     if (cost > listing.room && !listing.page.entries.empty()) return false;
     if (auto listed = List(listing, std::move(entry))) {
