@@ -60,7 +60,7 @@ int MountStatus(const QueryOptions& options, const std::string& mount_point) {
   Json status = Json::parse(line, nullptr, false);
   if (!status.is_object())
     return Complain(kFailed, "the mount said something that is not understood: " + Printable(line));
-  const bool live = status.value("state", "") == "live";
+  const bool live = IsLive(status);
   const std::string text = options.json ? line + "\n" : ShowMountStatus({std::move(status)});
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     return Complain(kFailed, fmt::format("cannot write: {}", std::strerror(errno)));

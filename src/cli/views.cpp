@@ -183,6 +183,10 @@ std::string ShowMountStatus(const Rows& rows) {
   return text;
 }
 
+bool IsLive(const Json& mount_status) {
+  return mount_status.value("state", "") == "live";
+}
+
 std::string ShowSessions(const Rows& rows) {
   Table table(
       {{"NODE"}, {"MOUNT"}, {"STATE"}, {"HANDLES", Align::kRight}, {"LAST HEARD", Align::kRight}, {"PEER"}});

@@ -18,6 +18,9 @@ std::string ShowLocks(const Rows& rows);
 std::string ShowMountStatus(const Rows& rows);
 std::string ShowEvents(const Rows& rows);
 
+// Whether a mount says that it has its server.
+bool IsLive(const Json& mount_status);
+
 // A stream of events: widths are fixed, since what comes is not known.
 std::string EventHeader();
 std::string EventLine(const Json& event);

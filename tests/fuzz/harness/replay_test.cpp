@@ -38,6 +38,41 @@ TEST(Replay, Messages) {
   EXPECT_GT(decoded, 0u);
 }
 
+struct Target {
+  const char* corpus;
+  bool (*run)(std::span<const std::byte>);
+};
+
+class Corpora : public testing::TestWithParam<Target> {};
+
+// Among what no parser takes there is also what it does take: a harness that has lost its parser fails.
+TEST_P(Corpora, AreReplayed) {
+  std::size_t useful = 0;
+  const auto inputs = Corpus(GetParam().corpus);
+  for (const auto& input : inputs) useful += GetParam().run(input) ? 1 : 0;
+  EXPECT_GT(useful, 0u);
+  EXPECT_GT(inputs.size(), useful);
+}
+
+constexpr Target kTargets[] = {{"identity", Identity},
+                               {"environment", Environment},
+                               {"proc", Proc},
+                               {"options", Options},
+                               {"configuration", Configuration},
+                               {"control", ControlRequests},
+                               {"answers", ControlAnswers},
+                               {"state", StateFile},
+                               {"replies", Replies},
+                               {"sealed", Sealed}};
+INSTANTIATE_TEST_SUITE_P(Replay, Corpora, testing::ValuesIn(kTargets),
+                         [](const auto& target) { return std::string(target.param.corpus); });
+
+TEST(Replay, ClientFrames) {
+  const auto inputs = Corpus("client_frame");
+  EXPECT_FALSE(inputs.empty());
+  for (const auto& input : inputs) ClientFrame(input);
+}
+
 TEST(Replay, SeedsAreValid) {
   const auto seeds = MessageSeeds();
   EXPECT_EQ(seeds.size(), MessageCount());
