@@ -6,8 +6,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <toml.hpp>
@@ -65,10 +70,26 @@ tl::expected<std::string, std::string> TextOf(const Setting& setting, const toml
   return tl::unexpected(std::string(" has no type"));
 }
 
+// The TOML reader calls itself for every bracket that is open: a file full of them would end the process.
+bool IsNestedTooDeep(std::string_view text) {
+  constexpr std::ptrdiff_t kMostBrackets = 512;  // no setting needs any; the patterns of stale-locks may
+  return std::ranges::count_if(text, [](char c) { return c == '[' || c == '{'; }) > kMostBrackets;
+}
+
+std::string ReadFile(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) throw std::runtime_error(std::strerror(errno));
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
 tl::expected<void, ConfigExit> ApplyFile(const std::string& file, Config& config) {
   toml::value root;
   try {
-    root = toml::parse(file);
+    const std::string text = ReadFile(file);
+    if (IsNestedTooDeep(text))
+      return Mistake(fmt::format("{}: more brackets than a configuration of batond has", file));
+    std::istringstream stream(text);
+    root = toml::parse(stream, file);
   } catch (const toml::exception& error) {
     return Mistake(fmt::format("{}:{}: not valid TOML: {}", file, error.location().line(), error.what()));
   } catch (const std::exception& error) {

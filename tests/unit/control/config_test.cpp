@@ -180,6 +180,15 @@ TEST_F(ConfigTest, NamesFileAndLineOfAMistake) {
   EXPECT_THAT(Read({"--config", "/no/such.toml"}).error().text, HasSubstr("/no/such.toml"));
 }
 
+// The reader's stack would not be enough.
+TEST_F(ConfigTest, RefusesDeepNesting) {
+  for (const char* opening : {"[", "{a="}) {
+    std::string text = "lease = ";
+    for (int i = 0; i < 50'000; ++i) text += opening;
+    EXPECT_THAT(MistakeIn(text), HasSubstr("more brackets"));
+  }
+}
+
 TEST_F(ConfigTest, RefusesWrongCommandLines) {
   const std::pair<std::vector<std::string>, const char*> cases[] = {
       {{"--lease", "10"}, "--lease: \"10\" is no duration: the unit is missing"},
