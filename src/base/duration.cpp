@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -86,7 +87,7 @@ tl::expected<Duration, std::string> ParseDuration(std::string_view text) {
 }
 
 std::string ToString(Duration duration) {
-  if (duration < Duration::zero()) return "-" + ToString(-duration);
+  if (duration < Duration::zero()) return "-" + ToString(-std::max(duration, -Duration::max()));
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
   if (us < 1000) return fmt::format("{}us", us);
   if (us < 1'000'000) return fmt::format("{:.1f}ms", static_cast<double>(us / 100) / 10);

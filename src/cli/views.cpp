@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <time.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <utility>
@@ -25,11 +26,13 @@ std::string Text(const Json& row, const char* key) {
 
 std::int64_t Number(const Json& row, const char* key) {
   const auto at = row.find(key);
-  return at != row.end() && at->is_number() ? at->get<std::int64_t>() : 0;
+  return at != row.end() && at->is_number_integer() ? at->get<std::int64_t>() : 0;
 }
 
 std::string Time(const Json& row, const char* key) {
-  return ToString(Duration(std::chrono::microseconds(Number(row, key))));
+  using std::chrono::microseconds;
+  constexpr auto kMost = std::chrono::floor<microseconds>(Duration::max());
+  return ToString(Duration(std::clamp(microseconds(Number(row, key)), -kMost, kMost)));
 }
 
 std::string Program(const Json& row) {
@@ -184,7 +187,8 @@ std::string ShowMountStatus(const Rows& rows) {
 }
 
 bool IsLive(const Json& mount_status) {
-  return mount_status.value("state", "") == "live";
+  const auto state = mount_status.find("state");
+  return state != mount_status.end() && *state == "live";
 }
 
 std::string ShowSessions(const Rows& rows) {

@@ -55,6 +55,7 @@ TEST(DurationText, TakesTheGreatestReadableUnit) {
       {999999us, "999.9ms"}, {4200ms, "4.2s"}, {59999ms, "59.9s"}, {200s, "3m20s"},
       {5h + 7min, "5h07m"},  {291h, "12d03h"}, {-1500ms, "-1.5s"}};
   for (const auto& [duration, text] : cases) EXPECT_EQ(ToString(duration), text);
+  EXPECT_EQ(ToString(Duration::min()), "-" + ToString(Duration::max()));
 }
 
 TEST(Printable, EscapesWhatATerminalOrALogWouldObey) {
