@@ -120,6 +120,8 @@ class Reconciler {
     if (!*now || StandsFor(*now, intent.file)) return RunAgain(record);
     std::vector<std::byte> note;
     protocol::Encoder(note).Put(MadeFile{(*now)->ref});
+    // CREATE has one name: what has no room for this was not noted by it.
+    if (note.size() > ReplyRecord::kMostNotes - record.Notes().size()) return Unclear(record);
     record.Note(note);
   }
 
