@@ -282,6 +282,10 @@ SqliteStateStore::Problem SqliteStateStore::CheckContent() {
     return tl::unexpected(Damaged("the server's key is missing"));
   if (AskNumber(db, "SELECT count(*) FROM instances WHERE epoch > (SELECT last_epoch FROM server)") != 0)
     return tl::unexpected(Damaged("it knows epochs that it has not given"));
+  // From such a number on the next ones would be small again (rule T7).
+  if (AskNumber(db, "SELECT count(*) FROM server WHERE last_epoch NOT BETWEEN 0 AND 1 << 62") != 0 ||
+      AskNumber(db, "SELECT count(*) FROM instances WHERE epoch < 0") != 0)
+    return tl::unexpected(Damaged("its epochs are out of range"));
   return {};
 }
 

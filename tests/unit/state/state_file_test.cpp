@@ -109,6 +109,18 @@ TEST_F(StateFile, IsRefusedAtEveryLengthThatIsTooShort) {
   EXPECT_EQ(WhyNot(), "opened");
 }
 
+// The next epoch would be smaller than those before (rule T7).
+TEST_F(StateFile, WithEpochsOutOfRangeIsRefused) {
+  for (const char* change : {"UPDATE instances SET epoch = -1 WHERE epoch = 1",
+                             "DELETE FROM instances; UPDATE server SET last_epoch = -1",
+                             "DELETE FROM instances; UPDATE server SET last_epoch = 9223372036854775807"}) {
+    std::filesystem::remove_all(Dir());
+    Fill();
+    Execute(change);
+    EXPECT_THAT(WhyNot(), AllOf(HasSubstr("damaged"), HasSubstr("epochs are out of range"))) << change;
+  }
+}
+
 // There is no check sum: a number may be another one and nobody notices. But nothing that is noticed is
 // started from, nothing crashes, and what is opened can be read and written.
 TEST_F(StateFile, WithFlippedBitsIsRefusedOrUsable) {
