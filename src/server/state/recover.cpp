@@ -20,7 +20,9 @@ Result<Recovered> Recover(StateStore& state, const RecoverTimes& times) {
   survivors.absent_until = times.absent_until;
   survivors.first_handle = HandleId{*starts << 40};  // more than one life can give
   recovered.starts = *starts;
-  for (const auto& [guid, until] : *reserved) survivors.reserved[guid] = times.now + std::min<Duration>(until - times.wall, times.reservation);
+  // In microseconds: in nanoseconds a time that nobody has given would be another one.
+  const auto most = std::chrono::floor<WallTime::duration>(times.reservation);
+  for (const auto& [guid, until] : *reserved) survivors.reserved[guid] = times.now + std::min(until - times.wall, most);
   recovered.sessions = std::move(*sessions);
   for (const SessionRecord& session : recovered.sessions) survivors.sessions.push_back(session.begins);
   return recovered;
