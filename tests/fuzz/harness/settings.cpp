@@ -23,7 +23,7 @@ void CheckConfig(const tl::expected<Config, ConfigExit>& config) {
   }
   BATON_CHECK(config->lease >= std::chrono::milliseconds(100) && config->lease <= std::chrono::hours(24));
   BATON_CHECK(config->reservation >= Duration::zero() && config->reservation <= std::chrono::hours(24));
-  BATON_CHECK(config->max_connections > 0 && config->export_dir.is_absolute());
+  BATON_CHECK(config->limits.connections > 0 && config->export_dir.is_absolute());
   BATON_CHECK(config->stale_locks.size() <= 64 && !config->listen.host.empty());
 }
 
