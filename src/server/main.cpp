@@ -89,7 +89,7 @@ int Serve(const Config& config, std::size_t descriptors, const sigset_t& stop_si
   }
   const BootClock clock;
   const auto key = (*state)->LoadServerKey();
-  const auto recovered = Recover(**state, {WallNow(), clock.Now(), config.reservation, Instant::max()});
+  const auto recovered = Recover(**state, {boot->text, clock.Now(), config.reservation, Instant::max()});
   if (!key || !recovered) return kFailure;  // the state store has said why
 
   auto store = store::PosixStore::Open(config.export_dir, *key, StoreOptionsFor(config, descriptors));

@@ -440,7 +440,7 @@ void Scenario::Step(const Event& event) {
 
 Survivors Scenario::Durable() {
   constexpr Duration kLease = std::chrono::seconds(10);
-  Survivors survivors = Recover(*durable_, {Wall(), now_, kReservation, now_ + kLease})->survivors;
+  Survivors survivors = Recover(*durable_, {"boot", now_, kReservation, now_ + kLease})->survivors;
   survivors.first_handle = HandleId{100 * restarts_};
   return survivors;
 }
@@ -448,12 +448,12 @@ Survivors Scenario::Durable() {
 WallTime Scenario::Wall() const {
   return WallTime(std::chrono::floor<std::chrono::microseconds>(now_));
 }
-WallTime Scenario::ReservedUntil() const {
-  return Wall() + std::chrono::floor<std::chrono::microseconds>(kReservation);
+Instant Scenario::ReservedUntil() const {
+  return now_ + kReservation;
 }
 
 void Scenario::Save(const Commit& commit) {
-  (void)durable_->SaveAll(std::span(&commit, 1), Wall());
+  (void)durable_->SaveAll(std::span(&commit, 1), Wall(), now_);
   Step(Committed{commit.record.guid, true});
 }
 void Scenario::Save(const CommitUse& commit) {

@@ -49,7 +49,7 @@ class Scenario {
 
   Survivors Durable();
   WallTime Wall() const;  // its wall clock
-  WallTime ReservedUntil() const;
+  Instant ReservedUntil() const;
   // Makes it durable, and says so to the arbiter.
   void Save(const Commit& commit);
   void Save(const CommitUse& commit);

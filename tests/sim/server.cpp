@@ -39,10 +39,11 @@ void SimServer::Start() {
   options.reservation = machine_.lease;
   options.flap_limit = 0;
   const auto key = state_->LoadServerKey();
-  const auto recovered = Recover(*state_, {WallNow(), clock_.Now(), options.reservation, Instant::max()});
+  const std::string boot = "boot-" + std::to_string(machine_.boots);
+  const auto recovered = Recover(*state_, {boot, clock_.Now(), options.reservation, Instant::max()});
   BATON_CHECK(key && recovered);
   store_ = MakeStore(machine_.disk, machine_.disk_speed);
-  auto replies = ReplyFile::Open(machine_.reply_directory, "boot-" + std::to_string(machine_.boots));
+  auto replies = ReplyFile::Open(machine_.reply_directory, boot);
   BATON_CHECK(replies.has_value());
   replies_ = std::move(*replies);
   events_ = std::make_unique<EventLog>(EventLog::Options{.write = [](bool, const std::string&) {}});

@@ -19,8 +19,8 @@ class SimStateStore final : public StateStore {
   SimStateStore(StateStore& kept, const CommitSpeed& speed) : kept_(kept), speed_(speed) {}
 
   Result<std::vector<InstanceRecord>> Load() override { return kept_.Load(); }
-  Result<void> SaveAll(std::span<const Commit> commits, WallTime now) override {
-    return Slowly([&] { return kept_.SaveAll(commits, now); });
+  Result<void> SaveAll(std::span<const Commit> commits, WallTime used, Instant now) override {
+    return Slowly([&] { return kept_.SaveAll(commits, used, now); });
   }
   Result<void> Erase(const Guid& guid) override {
     return Slowly([&] { return kept_.Erase(guid); });
@@ -33,13 +33,13 @@ class SimStateStore final : public StateStore {
     return Slowly([&] { return kept_.AcknowledgeFence(fence); });
   }
   Result<std::vector<FenceRecord>> LoadFences() override { return kept_.LoadFences(); }
-  Result<void> SaveSession(const SessionRecord& session, WallTime reserved_until) override {
+  Result<void> SaveSession(const SessionRecord& session, Instant reserved_until) override {
     return Slowly([&] { return kept_.SaveSession(session, reserved_until); });
   }
   Result<void> EraseSession(SessionId session) override {
     return Slowly([&] { return kept_.EraseSession(session); });
   }
-  Result<void> EndSession(const CommitEnd& end, WallTime reserved_until) override {
+  Result<void> EndSession(const CommitEnd& end, Instant reserved_until) override {
     return Slowly([&] { return kept_.EndSession(end, reserved_until); });
   }
   Result<void> SaveUse(const SessionUse& use) override {
@@ -47,7 +47,9 @@ class SimStateStore final : public StateStore {
   }
   Result<std::vector<SessionRecord>> LoadSessions() override { return kept_.LoadSessions(); }
   Result<std::vector<SessionUse>> LoadUses() override { return kept_.LoadUses(); }
-  Result<std::map<Guid, WallTime>> LoadReserved(WallTime now) override { return kept_.LoadReserved(now); }
+  Result<std::map<Guid, Instant>> LoadReserved(const std::string& boot, Instant now, Duration reservation) override {
+    return kept_.LoadReserved(boot, now, reservation);
+  }
   Result<std::uint64_t> CountStart() override { return kept_.CountStart(); }
   Result<Epoch> LastEpoch() override { return kept_.LastEpoch(); }
   Result<ServerKey> LoadServerKey() override { return kept_.LoadServerKey(); }

@@ -172,10 +172,8 @@ class ArbiterWorld {
     }
   }
   WallTime Wall() const { return WallTime(std::chrono::floor<std::chrono::microseconds>(now_)); }
-  WallTime ReservedUntil() const {
-    return WallTime(std::chrono::floor<std::chrono::microseconds>(now_ + options_.reservation));
-  }
-  void Save(const Commit& e) { BATON_CHECK(state_->SaveAll(std::span(&e, 1), Wall()).has_value()); }
+  Instant ReservedUntil() const { return now_ + options_.reservation; }
+  void Save(const Commit& e) { BATON_CHECK(state_->SaveAll(std::span(&e, 1), Wall(), now_).has_value()); }
   void Save(const CommitUse& e) { BATON_CHECK(state_->SaveUse(e.use).has_value()); }
   void Save(const CommitEnd& e) { BATON_CHECK(state_->EndSession(e, ReservedUntil()).has_value()); }
 
@@ -195,7 +193,7 @@ class ArbiterWorld {
     gates_.clear();  // their numbers begin anew
     restarted_claims_.clear();
     absent_until_ = now_ + std::chrono::seconds(10);
-    const auto recovered = Recover(*state_, {Wall(), now_, options_.reservation, absent_until_});
+    const auto recovered = Recover(*state_, {"boot", now_, options_.reservation, absent_until_});
     last_epoch_ = recovered->survivors.last_epoch;
     sessions_.clear();
     for (const SessionBegins& known : recovered->survivors.sessions) sessions_[known.session] = known.node;

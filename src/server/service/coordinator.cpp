@@ -240,8 +240,8 @@ void Coordinator::Carry(const KeepFence& effect, std::vector<Ready>&) {
   });
 }
 
-WallTime Coordinator::ReservedUntil() const {
-  return WallNow() + std::chrono::floor<std::chrono::microseconds>(reservation_);
+Instant Coordinator::ReservedUntil() const {
+  return clock_.Now() + reservation_;
 }
 
 void Coordinator::Enqueue(StoreWork work) {
@@ -295,7 +295,7 @@ std::optional<Coordinator::Answer> Coordinator::CommitFront(std::unique_lock<std
     work(state_);
   } else {
     const Result<void> saved =
-        Planted("fence not durable") ? Result<void>() : state_.SaveAll(records, WallNow());
+        Planted("fence not durable") ? Result<void>() : state_.SaveAll(records, WallNow(), clock_.Now());
     for (const baton::Commit& commit : records) {
       if (auto answer = Tell(Committed{commit.record.guid, saved.has_value()}, mine)) own = std::move(answer);
     }

@@ -157,7 +157,7 @@ class Coordinator {
   using StoreWork = std::function<void(StateStore&)>;
   void Enqueue(StoreWork work);
   void EndDurably(const CommitEnd& end);
-  WallTime ReservedUntil() const;
+  Instant ReservedUntil() const;
   bool MakeRoomLocked(std::vector<Ready>& ready);
   void ReportTooManySessions(const std::string& node);
   void ForgetOne(const Guid& guid, StateStore& state);

@@ -21,8 +21,8 @@ class FaultyStateStore final : public StateStore {
   }
 
   Result<std::vector<InstanceRecord>> Load() override { return inner_.Load(); }
-  Result<void> SaveAll(std::span<const Commit> commits, WallTime now) override {
-    return Through([&] { return inner_.SaveAll(commits, now); });
+  Result<void> SaveAll(std::span<const Commit> commits, WallTime used, Instant now) override {
+    return Through([&] { return inner_.SaveAll(commits, used, now); });
   }
   Result<void> Erase(const Guid& guid) override {
     return Through([&] { return inner_.Erase(guid); });
@@ -35,13 +35,13 @@ class FaultyStateStore final : public StateStore {
     return Through([&] { return inner_.AcknowledgeFence(fence); });
   }
   Result<std::vector<FenceRecord>> LoadFences() override { return inner_.LoadFences(); }
-  Result<void> SaveSession(const SessionRecord& session, WallTime reserved_until) override {
+  Result<void> SaveSession(const SessionRecord& session, Instant reserved_until) override {
     return Through([&] { return inner_.SaveSession(session, reserved_until); });
   }
   Result<void> EraseSession(SessionId session) override {
     return Through([&] { return inner_.EraseSession(session); });
   }
-  Result<void> EndSession(const CommitEnd& end, WallTime reserved_until) override {
+  Result<void> EndSession(const CommitEnd& end, Instant reserved_until) override {
     return Through([&] { return inner_.EndSession(end, reserved_until); });
   }
   Result<void> SaveUse(const SessionUse& use) override {
@@ -50,8 +50,8 @@ class FaultyStateStore final : public StateStore {
   Result<std::vector<SessionRecord>> LoadSessions() override { return inner_.LoadSessions(); }
   Result<std::vector<SessionUse>> LoadUses() override { return inner_.LoadUses(); }
   Result<std::uint64_t> CountStart() override { return inner_.CountStart(); }
-  Result<std::map<Guid, WallTime>> LoadReserved(WallTime now) override {
-    return inner_.LoadReserved(now);
+  Result<std::map<Guid, Instant>> LoadReserved(const std::string& boot, Instant now, Duration reservation) override {
+    return inner_.LoadReserved(boot, now, reservation);
   }
   Result<Epoch> LastEpoch() override { return inner_.LastEpoch(); }
   Result<ServerKey> LoadServerKey() override { return inner_.LoadServerKey(); }

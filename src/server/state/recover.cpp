@@ -7,7 +7,7 @@ Result<Recovered> Recover(StateStore& state, const RecoverTimes& times) {
   const auto last_epoch = state.LastEpoch();
   auto sessions = state.LoadSessions();
   auto uses = state.LoadUses();
-  const auto reserved = state.LoadReserved(times.wall);
+  auto reserved = state.LoadReserved(times.boot, times.now, times.reservation);
   auto fences = state.LoadFences();
   const auto starts = state.CountStart();
   if (!instances || !last_epoch || !sessions || !uses || !reserved || !fences || !starts) return Fail(EIO);
@@ -20,9 +20,7 @@ Result<Recovered> Recover(StateStore& state, const RecoverTimes& times) {
   survivors.absent_until = times.absent_until;
   survivors.first_handle = HandleId{*starts << 40};  // more than one life can give
   recovered.starts = *starts;
-  // In microseconds: in nanoseconds a time that nobody has given would be another one.
-  const auto most = std::chrono::floor<WallTime::duration>(times.reservation);
-  for (const auto& [guid, until] : *reserved) survivors.reserved[guid] = times.now + std::min(until - times.wall, most);
+  survivors.reserved = std::move(*reserved);
   recovered.sessions = std::move(*sessions);
   for (const SessionRecord& session : recovered.sessions) survivors.sessions.push_back(session.begins);
   return recovered;

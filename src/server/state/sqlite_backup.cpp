@@ -67,8 +67,8 @@ bool SyncDirectoryOf(const std::filesystem::path& file) {
 
 // Epochs, starts: what was given since the copy was made is skipped, with room to spare. Every incarnation
 // gets a number that nobody has, so that whoever had it, or a later one, belongs to the past; so do all
-// sessions: their nodes are told that what they acted for is fenced, and what they held stays reserved (how
-// long says Recover).
+// sessions: their nodes are told that what they acted for is fenced, and what they held stays reserved (until
+// when is not known: this is another machine's time, or another boot's).
 constexpr const char* kStartFromBackup = R"sql(
   BEGIN IMMEDIATE;
   UPDATE server SET last_epoch = last_epoch + 4294967296, starts = starts + 4096;
@@ -78,8 +78,8 @@ constexpr const char* kStartFromBackup = R"sql(
     GROUP BY sessions.node, uses.guid
     ON CONFLICT (node, guid) DO UPDATE SET boot = excluded.boot, epoch = excluded.epoch, version_high = NULL,
       version_low = NULL, acknowledged = NULL;
-  INSERT INTO reserved SELECT DISTINCT guid, (strftime('%s') + 315360000) * 1000000 FROM uses WHERE guid <> zeroblob(16)
-    ON CONFLICT (guid) DO UPDATE SET until = excluded.until;
+  INSERT OR IGNORE INTO reserved SELECT DISTINCT guid, 0 FROM uses WHERE guid <> zeroblob(16);
+  UPDATE server SET boot = '';
   DELETE FROM sessions;
   UPDATE instances SET epoch = (SELECT last_epoch FROM server) + numbered.number
     FROM (SELECT guid, row_number() OVER (ORDER BY guid) AS number FROM instances) AS numbered

@@ -82,6 +82,12 @@ constexpr const char* kSchema2 = R"sql(
   ) STRICT;
 )sql";
 
+// What schema 3 has more: in which boot of the machine `reserved.until` is counted, in nanoseconds since it began.
+// Those of schema 2 were of the wall clock, and count as of another boot.
+constexpr const char* kSchema3 = R"sql(
+  ALTER TABLE server ADD COLUMN boot TEXT NOT NULL DEFAULT '';
+)sql";
+
 tl::unexpected<std::string> SystemProblem(const char* what, const std::filesystem::path& path) {
   return tl::unexpected(fmt::format("cannot {} {}: {}", what, path.string(), std::strerror(errno)));
 }
@@ -295,9 +301,9 @@ SqliteStateStore::Problem SqliteStateStore::Fill() {
     return tl::unexpected(
         fmt::format("cannot get random bytes for the server's key: {}", std::strerror(errno)));
   const std::string create = fmt::format(
-      "BEGIN IMMEDIATE; {} {} INSERT INTO server (one, key) VALUES (1, x'{}');"
+      "BEGIN IMMEDIATE; {} {} {} INSERT INTO server (one, key) VALUES (1, x'{}');"
       "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
-      kSchema, kSchema2, key, kApplicationId, kSchemaVersion);
+      kSchema, kSchema2, kSchema3, key, kApplicationId, kSchemaVersion);
   if (Execute(create.c_str()) == SQLITE_OK) return {};
   return tl::unexpected(
       fmt::format("cannot fill the state file {}: {}", file_.string(), sqlite3_errmsg(db_.get())));
@@ -310,9 +316,9 @@ SqliteStateStore::Problem SqliteStateStore::Prepare() {
         fmt::format("cannot {} the state file {}: {}", what, file_.string(), sqlite3_errmsg(db)));
   };
   if (Execute("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON") != SQLITE_OK) return failed("set up");
-  if (AskNumber(db, "PRAGMA user_version") == 1) {
-    const std::string upgrade =
-        fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version={}; COMMIT", kSchema2, kSchemaVersion);
+  if (const std::int64_t version = AskNumber(db, "PRAGMA user_version"); version < kSchemaVersion) {
+    const std::string upgrade = fmt::format("BEGIN IMMEDIATE; {} {} PRAGMA user_version={}; COMMIT",
+                                            version < 2 ? kSchema2 : "", kSchema3, kSchemaVersion);
     if (Execute(upgrade.c_str()) != SQLITE_OK) {
       if (sqlite3_errcode(db) == SQLITE_ERROR) return tl::unexpected(Damaged(sqlite3_errmsg(db)));
       return failed("bring up to date");

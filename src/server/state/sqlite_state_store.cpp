@@ -120,10 +120,10 @@ Result<std::vector<InstanceRecord>> SqliteStateStore::Load() {
   return records;
 }
 
-Result<void> SqliteStateStore::SaveRecord(const InstanceRecord& record, WallTime now) {
+Result<void> SqliteStateStore::SaveRecord(const InstanceRecord& record, WallTime used) {
   const auto fill = [&](SqliteRow& row) {
     row.Bind(1, record.guid).Bind(2, Raw(record.epoch)).Bind(3, std::uint64_t{record.owner});
-    row.BindVersion(4, record.version).Bind(6, record.node).Bind(7, now.time_since_epoch().count());
+    row.BindVersion(4, record.version).Bind(6, record.node).Bind(7, used.time_since_epoch().count());
   };
   {
     SqliteRow row(update_.get());
@@ -149,13 +149,13 @@ Result<void> SqliteStateStore::SaveRecord(const InstanceRecord& record, WallTime
   return {};
 }
 
-Result<void> SqliteStateStore::SaveAll(std::span<const Commit> commits, WallTime now) {
+Result<void> SqliteStateStore::SaveAll(std::span<const Commit> commits, WallTime used, Instant now) {
   if (commits.empty()) return {};
   const std::scoped_lock lock(mutex_);
   const std::size_t before = count_;
   auto answer = Transaction("save an instance", [&]() -> Result<void> {
     for (const Commit& commit : commits) {
-      if (auto saved = SaveOne(commit, now); !saved) return saved;
+      if (auto saved = SaveOne(commit, used, now); !saved) return saved;
     }
     return {};
   });
@@ -163,17 +163,16 @@ Result<void> SqliteStateStore::SaveAll(std::span<const Commit> commits, WallTime
   return answer;
 }
 
-Result<void> SqliteStateStore::SaveOne(const Commit& commit, WallTime now) {
-  if (auto saved = SaveRecord(commit.record, now); !saved) return saved;
+Result<void> SqliteStateStore::SaveOne(const Commit& commit, WallTime used, Instant now) {
+  if (auto saved = SaveRecord(commit.record, used); !saved) return saved;
   for (const FenceRecord& fence : commit.fences) {
     if (auto saved = PutFence(fence); !saved) return saved;
   }
   if (commit.reserved > Duration::zero()) {
-    const WallTime until = now + std::chrono::floor<std::chrono::microseconds>(commit.reserved);
     const auto reserved =
         Run("save what is reserved",
             "INSERT INTO reserved VALUES (?1, ?2) ON CONFLICT (guid) DO UPDATE SET until = max(until, excluded.until)",
-            [&](SqliteRow& row) { row.Bind(1, commit.record.guid).Bind(2, until.time_since_epoch().count()); });
+            [&](SqliteRow& row) { row.Bind(1, commit.record.guid).Bind(2, std::int64_t{(now + commit.reserved).count()}); });
     if (!reserved) return reserved;
   }
   if (commit.used_by == SessionId{}) return {};
@@ -285,14 +284,14 @@ Result<std::vector<FenceRecord>> SqliteStateStore::LoadFences() {
 
 // --- Sessions ---
 
-Result<void> SqliteStateStore::ReserveUsesOf(SessionId session, WallTime until) {
+Result<void> SqliteStateStore::ReserveUsesOf(SessionId session, Instant until) {
   return Run("save what is reserved",
              "INSERT INTO reserved SELECT guid, ?2 FROM uses WHERE session = ?1 AND guid <> zeroblob(16) "
              "ON CONFLICT (guid) DO UPDATE SET until = max(until, excluded.until)",
-             [&](SqliteRow& row) { row.Bind(1, Raw(session)).Bind(2, until.time_since_epoch().count()); });
+             [&](SqliteRow& row) { row.Bind(1, Raw(session)).Bind(2, std::int64_t{until.count()}); });
 }
 
-Result<void> SqliteStateStore::SaveSession(const SessionRecord& session, WallTime reserved_until) {
+Result<void> SqliteStateStore::SaveSession(const SessionRecord& session, Instant reserved_until) {
   const char* what = "save a session";
   const SessionBegins& begins = session.begins;
   const std::scoped_lock lock(mutex_);
@@ -332,7 +331,7 @@ Result<void> SqliteStateStore::EraseSession(SessionId session) {
   return Transaction("forget a session", [&] { return Forget(session); });
 }
 
-Result<void> SqliteStateStore::EndSession(const CommitEnd& end, WallTime reserved_until) {
+Result<void> SqliteStateStore::EndSession(const CommitEnd& end, Instant reserved_until) {
   const std::scoped_lock lock(mutex_);
   return Transaction("end a session", [&]() -> Result<void> {
     for (const FenceRecord& fence : end.fences) {
@@ -377,17 +376,23 @@ Result<std::vector<SessionUse>> SqliteStateStore::LoadUses() {
   return uses;
 }
 
-Result<std::map<Guid, WallTime>> SqliteStateStore::LoadReserved(WallTime now) {
+Result<std::map<Guid, Instant>> SqliteStateStore::LoadReserved(const std::string& boot, Instant now,
+                                                               Duration reservation) {
   const char* what = "read what is reserved";
+  const Instant latest = now + reservation;
   const std::scoped_lock lock(mutex_);
-  std::map<Guid, WallTime> reserved;
+  std::map<Guid, Instant> reserved;
   auto answer = Transaction(what, [&]() -> Result<void> {
+    const auto anew = Run(what, "UPDATE reserved SET until = ?1 WHERE (SELECT boot FROM server) <> ?2 OR until > ?1",
+                          [&](SqliteRow& row) { row.Bind(1, std::int64_t{latest.count()}).Bind(2, boot); });
+    if (!anew) return anew;
+    const auto told = Run(what, "UPDATE server SET boot = ?1", [&](SqliteRow& row) { row.Bind(1, boot); });
+    if (!told) return told;
     const auto is_over = Run(what, "DELETE FROM reserved WHERE until <= ?1",
-                             [&](SqliteRow& row) { row.Bind(1, now.time_since_epoch().count()); });
+                             [&](SqliteRow& row) { row.Bind(1, std::int64_t{now.count()}); });
     if (!is_over) return is_over;
-    return Run(what, "SELECT guid, until FROM reserved", nullptr, [&](SqliteRow& row) {
-      reserved[row.GetGuid(0)] = WallTime(std::chrono::microseconds(row.GetInt(1)));
-    });
+    return Run(what, "SELECT guid, until FROM reserved", nullptr,
+               [&](SqliteRow& row) { reserved[row.GetGuid(0)] = Instant(row.GetInt(1)); });
   });
   if (!answer) return tl::unexpected(answer.error());
   return reserved;

@@ -27,7 +27,7 @@ class SqliteRow;
 
 class SqliteStateStore final : public StateStore {
  public:
-  static constexpr int kSchemaVersion = 2;
+  static constexpr int kSchemaVersion = 3;
 
   // Creates the directory (0700), batond.db and batond.lock where they are missing. The error is a sentence
   // for the person who started the server; it names the file and what to do.
@@ -38,19 +38,19 @@ class SqliteStateStore final : public StateStore {
   ~SqliteStateStore() override;
 
   Result<std::vector<InstanceRecord>> Load() override;
-  Result<void> SaveAll(std::span<const Commit> commits, WallTime now) override;
+  Result<void> SaveAll(std::span<const Commit> commits, WallTime used, Instant now) override;
   Result<void> Erase(const Guid& guid) override;
   void Touch(const Guid& guid, WallTime used) override;
   Result<std::vector<Guid>> EraseUnusedSince(WallTime limit) override;
   Result<void> AcknowledgeFence(const FenceRecord& fence) override;
   Result<std::vector<FenceRecord>> LoadFences() override;
-  Result<void> SaveSession(const SessionRecord& session, WallTime reserved_until) override;
+  Result<void> SaveSession(const SessionRecord& session, Instant reserved_until) override;
   Result<void> EraseSession(SessionId session) override;
-  Result<void> EndSession(const CommitEnd& end, WallTime reserved_until) override;
+  Result<void> EndSession(const CommitEnd& end, Instant reserved_until) override;
   Result<void> SaveUse(const SessionUse& use) override;
   Result<std::vector<SessionRecord>> LoadSessions() override;
   Result<std::vector<SessionUse>> LoadUses() override;
-  Result<std::map<Guid, WallTime>> LoadReserved(WallTime now) override;
+  Result<std::map<Guid, Instant>> LoadReserved(const std::string& boot, Instant now, Duration reservation) override;
   Result<std::uint64_t> CountStart() override;
   Result<Epoch> LastEpoch() override;
   Result<ServerKey> LoadServerKey() override;
@@ -89,12 +89,12 @@ class SqliteStateStore final : public StateStore {
   Result<void> Run(const char* what, const char* sql, const std::function<void(SqliteRow&)>& bind = nullptr,
                    const std::function<void(SqliteRow&)>& take = nullptr);
   Result<void> WriteTouches();
-  Result<void> SaveOne(const Commit& commit, WallTime now);
-  Result<void> SaveRecord(const InstanceRecord& record, WallTime now);
+  Result<void> SaveOne(const Commit& commit, WallTime used, Instant now);
+  Result<void> SaveRecord(const InstanceRecord& record, WallTime used);
   Result<void> PutFence(const FenceRecord& fence);
   Result<void> PutUse(const SessionUse& use);
   Result<void> Forget(SessionId session);
-  Result<void> ReserveUsesOf(SessionId session, WallTime until);
+  Result<void> ReserveUsesOf(SessionId session, Instant until);
   tl::unexpected<Errno> Failed(const char* what);
 
   std::filesystem::path file_;

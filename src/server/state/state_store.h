@@ -56,11 +56,11 @@ class StateStore {
   // The record alone.
   Result<void> Save(const InstanceRecord& record) {
     const Commit commit{record, {}, {}, {}};
-    return SaveAll(std::span(&commit, 1), WallNow());
+    return SaveAll(std::span(&commit, 1), WallNow(), {});
   }
-  // Records are created or replaced, which counts as use of the instance `now`; ENOSPC when it would be one
-  // instance too many. All of it or nothing.
-  virtual Result<void> SaveAll(std::span<const Commit> commits, WallTime now) = 0;
+  // Records are created or replaced, which counts as use of the instance at `used`; what a commit reserves begins
+  // `now`; ENOSPC when it would be one instance too many. All of it or nothing.
+  virtual Result<void> SaveAll(std::span<const Commit> commits, WallTime used, Instant now) = 0;
   // An unknown GUID is not an error.
   virtual Result<void> Erase(const Guid& guid) = 0;
 
@@ -77,16 +77,18 @@ class StateStore {
 
   // Replaces the sessions of the node's other boots and machines, and the one of the same mount point: what
   // they held stays reserved until `reserved_until` for the instances that used them.
-  virtual Result<void> SaveSession(const SessionRecord& session, WallTime reserved_until) = 0;
+  virtual Result<void> SaveSession(const SessionRecord& session, Instant reserved_until) = 0;
   // An unknown session is not an error, here and in the next two.
   virtual Result<void> EraseSession(SessionId session) = 0;
   // As EraseSession; what it held stays reserved.
-  virtual Result<void> EndSession(const CommitEnd& end, WallTime reserved_until) = 0;
+  virtual Result<void> EndSession(const CommitEnd& end, Instant reserved_until) = 0;
   virtual Result<void> SaveUse(const SessionUse& use) = 0;
   virtual Result<std::vector<SessionRecord>> LoadSessions() = 0;
   virtual Result<std::vector<SessionUse>> LoadUses() = 0;
-  // For which instances something may be reserved at `now`, and until when. Forgets what is over.
-  virtual Result<std::map<Guid, WallTime>> LoadReserved(WallTime now) = 0;
+  // For which instances something may be reserved at `now` of this boot of the machine, and until when: at most one
+  // `reservation` from now, and all of it in another boot than the one before, whose time means nothing here (a wall
+  // clock, which anybody may set, could end it early). Forgets what is over. Before the first that reserves anything.
+  virtual Result<std::map<Guid, Instant>> LoadReserved(const std::string& boot, Instant now, Duration reservation) = 0;
   // How often the server was started, this time included.
   virtual Result<std::uint64_t> CountStart() = 0;
 
@@ -111,9 +113,9 @@ struct Recovered {
   std::vector<SessionRecord> sessions;
 };
 struct RecoverTimes {
-  WallTime wall;  // now, as is the next
+  std::string boot;  // of the server's machine
   Instant now{};
-  Duration reservation{};  // rule T9; no clock that was set meanwhile makes it longer
+  Duration reservation{};  // rule T9
   Instant absent_until{};  // who does not come back is waited for until then; max: as long as is said later
 };
 Result<Recovered> Recover(StateStore& state, const RecoverTimes& times);

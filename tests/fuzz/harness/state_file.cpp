@@ -37,15 +37,16 @@ SessionRecord SessionNumber(std::uint64_t number) {
 }
 
 void Fill(StateStore& store) {
+  BATON_CHECK(store.LoadReserved("boot", {}, std::chrono::hours(1)).has_value());
   for (std::uint64_t number = 1; number < 4; ++number)
-    BATON_CHECK(store.SaveSession(SessionNumber(number), kNow));
+    BATON_CHECK(store.SaveSession(SessionNumber(number), {}));
   for (unsigned number = 1; number < 6; ++number) {
     const InstanceRecord record{GuidNumber(number), Epoch{number}, 1000, InstanceVersion{1, number}, "node1"};
     const Commit commit{record,
                         SessionId{number % 3 + 1},
                         {{"node2", "boot", record.guid, Epoch{number}, {}, {}}},
                         std::chrono::hours(1)};
-    BATON_CHECK(store.SaveAll(std::span(&commit, 1), kNow));
+    BATON_CHECK(store.SaveAll(std::span(&commit, 1), kNow, {}));
   }
 }
 
@@ -109,7 +110,7 @@ void ChangeNumbers(const path& file, Choices& choices) {
 // A server's start, and its first steps.
 bool Use(SqliteStateStore& store, const path& backup) {
   const auto key = store.LoadServerKey();
-  const auto recovered = Recover(store, {kNow, Instant(1), std::chrono::seconds(10), Instant::max()});
+  const auto recovered = Recover(store, {"boot", Instant(1), std::chrono::seconds(10), Instant::max()});
   if (!key || !recovered) return false;
   for (const auto& [guid, until] : recovered->survivors.reserved)
     BATON_CHECK(until > Instant(1) && until <= Instant(1) + std::chrono::seconds(10));
@@ -123,8 +124,8 @@ bool Use(SqliteStateStore& store, const path& backup) {
     BATON_CHECK(commit == nullptr || Raw(commit->record.epoch) > Raw(recovered->survivors.last_epoch));
   }
   store.Touch(GuidNumber(2), kNow);
-  (void)store.SaveSession(SessionNumber(9), kNow);
-  (void)store.EndSession({SessionId{2}, {}}, kNow);
+  (void)store.SaveSession(SessionNumber(9), {});
+  (void)store.EndSession({SessionId{2}, {}}, {});
   (void)store.EraseUnusedSince(kNow - std::chrono::hours(1));
   (void)store.BackUp(backup, true);
   return true;

@@ -63,7 +63,7 @@ class StateFile : public testing::Test {
     for (int number = 0; number < 200; ++number)
       commits.push_back(
           {RecordNumber(static_cast<std::uint8_t>(number), 1u + static_cast<unsigned>(number)), {}, {}});
-    EXPECT_TRUE(store->SaveAll(commits, WallNow()));
+    EXPECT_TRUE(store->SaveAll(commits, WallNow(), {}));
   }
   std::string Content() const {
     std::ifstream file(File(), std::ios::binary);
@@ -233,8 +233,8 @@ TEST_F(StateFile, AServerThatStartsFromABackupBelongsToNoneOfTheLivesSince) {
   {
     const auto store = Opened();
     key = *store->LoadServerKey();
-    ASSERT_TRUE(store->SaveSession(SessionNumber(1, "a"), WallNow()));
-    ASSERT_TRUE(store->SaveSession(SessionNumber(2, "b"), WallNow()));
+    ASSERT_TRUE(store->SaveSession(SessionNumber(1, "a"), {}));
+    ASSERT_TRUE(store->SaveSession(SessionNumber(2, "b"), {}));
     ASSERT_TRUE(store->Save(RecordNumber(1, 3)));
     ASSERT_TRUE(store->Save(RecordNumber(2, 4)));
     ASSERT_TRUE(store->SaveUse({SessionId{1}, GuidNumber(1), Epoch{3}}));
@@ -259,7 +259,7 @@ TEST_F(StateFile, AServerThatStartsFromABackupBelongsToNoneOfTheLivesSince) {
       EXPECT_EQ("boot-" + fence.node, fence.boot);
       EXPECT_FALSE(fence.acknowledged);
     }
-    RecoverTimes times{WallNow(), Instant(1s), 5s, 10s};
+    RecoverTimes times{"boot", Instant(1s), 5s, 10s};
     const auto recovered = Recover(*store, times);
     ASSERT_TRUE(recovered);
     EXPECT_EQ(2u, recovered->survivors.reserved.size());
@@ -283,7 +283,7 @@ TEST_F(StateFile, IsBackedUpWhileItChanges) {
   std::thread writer([&] {
     for (std::uint64_t epoch = 1; !ends; ++epoch) {  // both in one commit
       const std::vector<Commit> both{{RecordNumber(1, epoch), {}, {}}, {RecordNumber(2, epoch), {}, {}}};
-      if (store->SaveAll(both, WallNow())) saved = epoch;
+      if (store->SaveAll(both, WallNow(), {})) saved = epoch;
     }
   });
   for (int round = 0; round < 20; ++round) {

@@ -55,6 +55,8 @@ WallTime Now() {
   return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
 }
 
+constexpr Instant kNow = 100h;  // of the server's machine since its boot
+
 // --- Every store ---
 
 enum class Kind { kMemory, kSqlite };
@@ -72,9 +74,9 @@ class EveryStateStore : public testing::TestWithParam<Kind> {
   }
 
   // For which instances something is reserved then.
-  std::vector<Guid> Reserved(WallTime at) {
+  std::vector<Guid> Reserved(Instant at) {
     std::vector<Guid> guids;
-    const auto reserved = *store_->LoadReserved(at);
+    const auto reserved = *store_->LoadReserved("boot-1", at, 10h);
     for (const auto& [guid, until] : reserved) guids.push_back(guid);
     return guids;
   }
@@ -102,14 +104,14 @@ TEST_P(EveryStateStore, ReplacesARecordAndClearsItsVersion) {
 }
 
 TEST_P(EveryStateStore, SavesAllOrNothingAndRefusesOneTooMany) {
-  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(1), RecordNumber(2)}), Now()));
+  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(1), RecordNumber(2)}), Now(), kNow));
   const auto too_many = store_->SaveAll(
-      Commits({RecordNumber(1, 5), RecordNumber(3), RecordNumber(4), RecordNumber(5)}), Now());
+      Commits({RecordNumber(1, 5), RecordNumber(3), RecordNumber(4), RecordNumber(5)}), Now(), kNow);
   ASSERT_FALSE(too_many);
   EXPECT_EQ(too_many.error().value, ENOSPC);
   EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(1), RecordNumber(2)));
   // The failed one did not use up the room; those that are known may go on; what is erased makes room.
-  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(3), RecordNumber(4)}), Now()));
+  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(3), RecordNumber(4)}), Now(), kNow));
   EXPECT_EQ(store_->Save(RecordNumber(5)).error().value, ENOSPC);
   EXPECT_TRUE(store_->Save(RecordNumber(4, 2)));
   ASSERT_TRUE(store_->Erase(GuidNumber(1)));
@@ -118,14 +120,14 @@ TEST_P(EveryStateStore, SavesAllOrNothingAndRefusesOneTooMany) {
 }
 
 TEST_P(EveryStateStore, ErasesOnlyWhatWasNotUsed) {
-  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(1), RecordNumber(2), RecordNumber(3)}), Now()));
+  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(1), RecordNumber(2), RecordNumber(3)}), Now(), kNow));
   EXPECT_TRUE(store_->EraseUnusedSince(Now() - 1h)->empty()) << "to save is to use";
   store_->Touch(GuidNumber(2), Now() + 2h);
   store_->Touch(GuidNumber(2), Now() - 2h);  // came late, is older
   store_->Touch(GuidNumber(99), Now());      // unknown
   EXPECT_THAT(*store_->EraseUnusedSince(Now() + 1h), ElementsAre(GuidNumber(1), GuidNumber(3)));
   EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(2)));
-  EXPECT_TRUE(store_->SaveAll(Commits({RecordNumber(5), RecordNumber(6), RecordNumber(7)}), Now()))
+  EXPECT_TRUE(store_->SaveAll(Commits({RecordNumber(5), RecordNumber(6), RecordNumber(7)}), Now(), kNow))
       << "their room is free";
 }
 
@@ -145,7 +147,7 @@ std::vector<std::uint64_t> Numbers(const std::vector<SessionRecord>& sessions) {
 TEST_P(EveryStateStore, KeepsTheLastFenceOfEachInstanceOnANode) {
   const auto save = [&](const FenceRecord& fence) {
     const Commit commit{RecordNumber(1, static_cast<int>(Raw(fence.epoch)) + 1), {}, {fence}, {}};
-    return store_->SaveAll(std::span(&commit, 1), Now()).has_value();
+    return store_->SaveAll(std::span(&commit, 1), Now(), kNow).has_value();
   };
   FenceRecord first{"node-a", "boot-1", GuidNumber(1), Epoch{4}, InstanceVersion{1, 2}, std::nullopt};
   const FenceRecord elsewhere{"node-b", "boot-9", GuidNumber(1), Epoch{3}, std::nullopt, std::nullopt};
@@ -162,7 +164,7 @@ TEST_P(EveryStateStore, KeepsTheLastFenceOfEachInstanceOnANode) {
   next.epoch = Epoch{6};
   ASSERT_TRUE(save(next) && store_->AcknowledgeFence(first));
   EXPECT_THAT(*store_->LoadFences(), ElementsAre(next, elsewhere)) << "the acknowledgement was of an earlier one";
-  ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-a", "boot-2", "/a"), Now()));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-a", "boot-2", "/a"), kNow));
   EXPECT_THAT(*store_->LoadFences(), ElementsAre(elsewhere));
   ASSERT_TRUE(save(next));
   EXPECT_THAT(*store_->LoadFences(), ElementsAre(elsewhere)) << "of a boot that is over";
@@ -170,19 +172,19 @@ TEST_P(EveryStateStore, KeepsTheLastFenceOfEachInstanceOnANode) {
 
 // Rule D4.
 TEST_P(EveryStateStore, KeepsSessionsUntilTheyEndOrAreReplaced) {
-  ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-a", "boot-1", "/a"), Now()));
-  ASSERT_TRUE(store_->SaveSession(SessionNumber(2, "node-a", "boot-1", "/b"), Now()));
-  ASSERT_TRUE(store_->SaveSession(SessionNumber(3, "node-b", "boot-1", "/a"), Now()));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-a", "boot-1", "/a"), kNow));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(2, "node-a", "boot-1", "/b"), kNow));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(3, "node-b", "boot-1", "/a"), kNow));
   ASSERT_EQ(Numbers(*store_->LoadSessions()), (std::vector<std::uint64_t>{1, 2, 3}));
   const SessionRecord first = store_->LoadSessions()->front();
   EXPECT_EQ(first.begins.node + first.begins.boot + first.begins.machine + first.begins.mount_point,
             "node-aboot-1machine/a");
   EXPECT_EQ(first.secret, (std::array<std::uint64_t, 2>{1, 7}));
   EXPECT_TRUE(first.keeps_names);
-  ASSERT_TRUE(store_->SaveSession(SessionNumber(4, "node-a", "boot-1", "/a"), Now()));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(4, "node-a", "boot-1", "/a"), kNow));
   EXPECT_EQ(Numbers(*store_->LoadSessions()), (std::vector<std::uint64_t>{2, 3, 4}))
       << "the mount's next run";
-  ASSERT_TRUE(store_->SaveSession(SessionNumber(5, "node-a", "boot-2", "/c"), Now()));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(5, "node-a", "boot-2", "/c"), kNow));
   EXPECT_EQ(Numbers(*store_->LoadSessions()), (std::vector<std::uint64_t>{3, 5})) << "the node's next boot";
   ASSERT_TRUE(store_->EraseSession(SessionId{3}));
   ASSERT_TRUE(store_->EraseSession(SessionId{99}));
@@ -193,7 +195,7 @@ TEST_P(EveryStateStore, KeepsSessionsUntilTheyEndOrAreReplaced) {
 TEST_P(EveryStateStore, KeepsWhatASessionWasUsedForReserved) {
   for (const std::uint64_t number : {1, 2, 3}) {
     const auto session = SessionNumber(number, "node-" + std::to_string(number), "boot", "/a");
-    ASSERT_TRUE(store_->SaveSession(session, Now()));
+    ASSERT_TRUE(store_->SaveSession(session, kNow));
     ASSERT_TRUE(store_->SaveUse({SessionId{number}, GuidNumber(number), Epoch{number}}));
   }
   ASSERT_TRUE(store_->SaveUse({SessionId{1}, GuidNumber(1), Epoch{9}}));
@@ -201,39 +203,56 @@ TEST_P(EveryStateStore, KeepsWhatASessionWasUsedForReserved) {
   const auto uses = *store_->LoadUses();
   ASSERT_EQ(uses.size(), 3u);
   EXPECT_EQ(uses[0].epoch, Epoch{9});
-  EXPECT_TRUE(store_->LoadReserved(Now())->empty());
+  EXPECT_TRUE(Reserved(kNow).empty());
 
   const FenceRecord fence{"node-1", "boot", GuidNumber(1), Epoch{9}, std::nullopt, std::nullopt};
-  ASSERT_TRUE(store_->EndSession({SessionId{1}, {fence}}, Now() + 1h));
-  EXPECT_THAT(Reserved(Now()), ElementsAre(GuidNumber(1)));
+  ASSERT_TRUE(store_->EndSession({SessionId{1}, {fence}}, kNow + 1h));
+  EXPECT_THAT(Reserved(kNow), ElementsAre(GuidNumber(1)));
   EXPECT_THAT(*store_->LoadFences(), ElementsAre(fence));
-  ASSERT_TRUE(store_->SaveSession(SessionNumber(4, "node-2", "boot", "/a"), Now() + 2h));
-  EXPECT_THAT(Reserved(Now()), ElementsAre(GuidNumber(1), GuidNumber(2)));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(4, "node-2", "boot", "/a"), kNow + 2h));
+  EXPECT_THAT(Reserved(kNow), ElementsAre(GuidNumber(1), GuidNumber(2)));
   ASSERT_TRUE(store_->EraseSession(SessionId{3}));
   EXPECT_TRUE(store_->LoadUses()->empty());
-  EXPECT_THAT(Reserved(Now() + 90min), ElementsAre(GuidNumber(2)))
+  EXPECT_THAT(Reserved(kNow + 90min), ElementsAre(GuidNumber(2)))
       << "a clean end reserves nothing";
   ASSERT_TRUE(store_->Erase(GuidNumber(2)));
-  EXPECT_TRUE(store_->LoadReserved(Now())->empty());
+  EXPECT_TRUE(Reserved(kNow).empty());
+}
+
+// Rule T9: an end is of one boot; another one's clock says nothing of it, and none makes it later.
+TEST_P(EveryStateStore, ReservesAnewInAnotherBootAndNeverForLonger) {
+  using Ends = std::map<Guid, Instant>;
+  ASSERT_TRUE(store_->LoadReserved("boot-1", kNow, 60s)->empty());
+  const Commit commit{RecordNumber(1), {}, {}, 60s};
+  ASSERT_TRUE(store_->SaveAll(std::span(&commit, 1), Now(), kNow));
+  EXPECT_EQ(*store_->LoadReserved("boot-1", kNow + 50s, 60s), (Ends{{GuidNumber(1), kNow + 60s}}));
+  EXPECT_EQ(*store_->LoadReserved("boot-2", 2s, 60s), (Ends{{GuidNumber(1), 62s}}));
+  EXPECT_EQ(*store_->LoadReserved("boot-2", 30s, 60s), (Ends{{GuidNumber(1), 62s}}));
+  EXPECT_EQ(*store_->LoadReserved("boot-2", 31s, 5s), (Ends{{GuidNumber(1), 36s}})) << "the option was changed";
+  EXPECT_TRUE(store_->LoadReserved("boot-2", 36s, 60s)->empty());
+  ASSERT_TRUE(store_->SaveAll(std::span(&commit, 1), Now(), 200h));
+  EXPECT_EQ(*store_->LoadReserved("boot-3", 300h, 60s), (Ends{{GuidNumber(1), 300h + 60s}}))
+      << "though its number is past already";
 }
 
 // One commit: whoever restarts in between finds all of a takeover or nothing.
 TEST_P(EveryStateStore, SavesATakeoverWithItsFencesAndItsUse) {
-  ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-b", "boot", "/a"), Now()));
+  ASSERT_TRUE(store_->SaveSession(SessionNumber(1, "node-b", "boot", "/a"), kNow));
   const FenceRecord fence{"node-a", "boot", GuidNumber(1), Epoch{1}, std::nullopt, std::nullopt};
   const Commit takeover{RecordNumber(1, 2), SessionId{1}, {fence}, 1min};
-  ASSERT_TRUE(store_->SaveAll(std::span(&takeover, 1), Now()));
+  ASSERT_TRUE(Reserved(kNow).empty());
+  ASSERT_TRUE(store_->SaveAll(std::span(&takeover, 1), Now(), kNow));
   EXPECT_THAT(*store_->Load(), ElementsAre(RecordNumber(1, 2)));
   EXPECT_THAT(*store_->LoadFences(), ElementsAre(fence));
   EXPECT_EQ(store_->LoadUses()->at(0).epoch, Epoch{2});
-  EXPECT_THAT(Reserved(Now()), ElementsAre(GuidNumber(1)));
-  EXPECT_TRUE(store_->LoadReserved(Now() + 2min)->empty());
+  EXPECT_THAT(Reserved(kNow), ElementsAre(GuidNumber(1)));
+  EXPECT_TRUE(Reserved(kNow + 2min).empty());
 }
 
 // Rule T7: an epoch is never given twice, not even to an instance that was forgotten in between.
 TEST_P(EveryStateStore, RemembersTheLastEpochOfWhatWasErased) {
   EXPECT_EQ(*store_->LastEpoch(), Epoch{0});
-  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(1, 4), RecordNumber(2, 3)}), Now()));
+  ASSERT_TRUE(store_->SaveAll(Commits({RecordNumber(1, 4), RecordNumber(2, 3)}), Now(), kNow));
   EXPECT_EQ(*store_->LastEpoch(), Epoch{4});
   ASSERT_TRUE(store_->Save(RecordNumber(2, 9)));
   ASSERT_TRUE(store_->Erase(GuidNumber(2)));
@@ -332,19 +351,27 @@ TEST_F(StateDirectory, IsRefusedWhenItIsAFile) {
 
 TEST_F(StateDirectory, IsRefusedWhenItIsOfANewerServer) {
   Opened();
-  Execute("PRAGMA user_version=3");
-  EXPECT_THAT(WhyNot(), AllOf(HasSubstr("newer batond"), HasSubstr("schema 3"), HasSubstr(File().string())));
+  Execute("PRAGMA user_version=4");
+  EXPECT_THAT(WhyNot(), AllOf(HasSubstr("newer batond"), HasSubstr("schema 4"), HasSubstr(File().string())));
 }
 
 // Schema 1 had no sessions.
 TEST_F(StateDirectory, IsBroughtUpToDate) {
   ASSERT_TRUE(Opened()->Save(RecordNumber(1)));
   Execute("DROP TABLE uses; DROP TABLE sessions; DROP TABLE reserved; DROP TABLE used_by;"
-          "ALTER TABLE server DROP COLUMN starts; PRAGMA user_version=1");
+          "ALTER TABLE server DROP COLUMN starts; ALTER TABLE server DROP COLUMN boot; PRAGMA user_version=1");
   const auto store = Opened();
   EXPECT_THAT(*store->Load(), ElementsAre(RecordNumber(1)));
-  ASSERT_TRUE(store->SaveSession(SessionNumber(1, "node-a", "boot-1", "/a"), Now()));
+  ASSERT_TRUE(store->SaveSession(SessionNumber(1, "node-a", "boot-1", "/a"), kNow));
   EXPECT_EQ(store->LoadSessions()->size(), 1u);
+}
+
+// Schema 2 had the ends of reservations by the wall clock, in microseconds.
+TEST_F(StateDirectory, OfSchema2ReservesAnew) {
+  const Commit commit{RecordNumber(1), {}, {}, 60s};
+  ASSERT_TRUE(Opened()->SaveAll(std::span(&commit, 1), Now(), kNow));
+  Execute("UPDATE reserved SET until = 1795000000000000; ALTER TABLE server DROP COLUMN boot; PRAGMA user_version=2");
+  EXPECT_EQ(*Opened()->LoadReserved("boot-1", kNow, 60s), (std::map<Guid, Instant>{{GuidNumber(1), kNow + 60s}}));
 }
 
 TEST_F(StateDirectory, IsRefusedWhenTheFileIsAnotherProgramsDatabase) {
@@ -366,7 +393,7 @@ TEST_F(StateDirectory, IsRefusedWhenAPageIsDamaged) {
     const auto store = Opened();
     std::vector<InstanceRecord> many;
     for (std::uint64_t number = 0; number < 2000; ++number) many.push_back(RecordNumber(number));
-    ASSERT_TRUE(store->SaveAll(Commits(many), Now()));
+    ASSERT_TRUE(store->SaveAll(Commits(many), Now(), kNow));
   }
   std::fstream file(File(), std::ios::in | std::ios::out | std::ios::binary);
   const auto size = std::filesystem::file_size(File());
@@ -401,7 +428,7 @@ TEST_F(StateDirectory, SurvivesAKillAtAnyMoment) {
         std::vector<InstanceRecord> batch;
         for (std::uint64_t number = 0; number < kBatch; ++number)
           batch.push_back(RecordNumber(number, epoch));
-        if (!(*store)->SaveAll(Commits(batch), Now())) ::_exit(1);
+        if (!(*store)->SaveAll(Commits(batch), Now(), kNow)) ::_exit(1);
         if (::write(acknowledged[1], &epoch, sizeof epoch) != sizeof epoch) ::_exit(1);
       }
     }
