@@ -164,6 +164,12 @@ Mount::Outcome Mount::Open(Run& run, const OpenWish& wish, std::shared_ptr<OpenF
         .directory = root, .name = wish.name, .mode = 0666, .claim_wait = wish.claim_wait};
     request.flags = static_cast<std::uint32_t>(wish.flags | O_CREAT);
     const auto called = CallAsMember<Operation::kCreate>(run, request);
+    if (called.reply) {
+      if (const auto known = AwaitFate(run, KeyOf(called.reply->file)); known.error != 0) {
+        CloseUnwanted(called.reply->handle, called.generation);
+        return known;
+      }
+    }
     keep(called);
     return OutcomeOf(called);
   }

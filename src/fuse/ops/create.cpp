@@ -17,25 +17,45 @@ struct Attempt {
   Who caller;
 };
 
-void Grant(Mount& mount, Attempt attempt, const CreateAnswer& answer) {
-  mount.PinCaller(attempt.caller, answer.epoch);
-  fuse_entry_param entry;
-  auto inode =
-      mount.FillEntry({answer.reply->file, answer.reply->attr, true}, attempt.about, attempt.name,
-                      attempt.reply.Since(), entry);
-  auto open = MakeOpen(answer, attempt.caller, attempt.info.flags, inode);
-  attempt.info.fh = mount.opens.Add(open);
+// What the kernel is told of: the entry's lookup is counted, the open is in the table.
+struct Granted {
+  fuse_entry_param entry{};
+  std::shared_ptr<Inode> inode;
+  std::shared_ptr<baton::Open> open;
+};
+
+void Conclude(Mount& mount, Attempt attempt, const Granted& granted, Result<> fate) {
   bool taken = false;
-  if (open->dead) {
-    attempt.reply.Error(ESTALE);
+  if (!fate || granted.open->dead) {
+    attempt.reply.Error(fate ? ESTALE : fate.error().value);
   } else {
-    FillOpenFlags(*open, attempt.info);
-    taken = attempt.reply.Create(entry, attempt.info);
+    FillOpenFlags(*granted.open, attempt.info);
+    taken = attempt.reply.Create(granted.entry, attempt.info);
   }
   if (taken) return;
   mount.opens.Remove(attempt.info.fh);
-  mount.inodes.Forget(*inode, 1);
-  CloseHandle(mount, open->handle, open->generation);
+  mount.inodes.Forget(*granted.inode, 1);
+  CloseHandle(mount, granted.open->handle, granted.open->generation);
+}
+
+// It may have opened a file that had lost its name when the kernel looked: then that file's fates count (rule S5).
+void Grant(Mount& mount, Attempt attempt, const CreateAnswer& answer) {
+  mount.PinCaller(attempt.caller, answer.epoch);
+  Granted granted;
+  granted.inode = mount.FillEntry({answer.reply->file, answer.reply->attr, true}, attempt.about, attempt.name,
+                                  attempt.reply.Since(), granted.entry);
+  granted.open = MakeOpen(answer, attempt.caller, attempt.info.flags, granted.inode);
+  attempt.info.fh = mount.opens.Add(granted.open);
+  const std::uint64_t key = granted.inode->FateKey();
+  if (!mount.fates.IsUnknown(key)) return Conclude(mount, std::move(attempt), granted, {});
+  const client::CallToken token = mount.session.NewToken();
+  mount.Register(attempt.reply, {token, WaitKind::kClaim, attempt.reply.Context().pid, "create"});
+  client::FateTable::Waiter go = [&mount, token, granted, attempt = std::move(attempt)](Result<> fate) mutable {
+    mount.pending.Remove(token);
+    Conclude(mount, std::move(attempt), granted, fate);
+  };
+  if (mount.fates.Pass(key, token, go)) return go({});
+  LimitFateWait(mount, token);
 }
 
 void Answered(Mount& mount, Attempt attempt, const CreateAnswer& answer) {
