@@ -37,6 +37,7 @@ SimServer::SimServer(Scheduler& scheduler, Machine& machine, Listener& listener)
 void SimServer::Start() {
   ArbiterOptions options;
   options.reservation = machine_.lease;
+  options.lease = machine_.lease;
   options.flap_limit = 0;
   const auto key = state_->LoadServerKey();
   const std::string boot = "boot-" + std::to_string(machine_.boots);

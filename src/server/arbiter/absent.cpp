@@ -220,12 +220,13 @@ void Arbiter::CountAbsent() {
   for (const auto& [id, session] : sessions_) {
     if (session.state != SessionState::kAbsent && !absent_ends_.contains(id)) continue;
     is_anybody_absent = true;
-    const bool has_end = absent_until_ != Instant{} && !session.returning;
+    const bool has_end = absent_until_ != Instant{} && session.returning == only_returning_;
     const Instant until = has_end ? absent_until_ : Instant::max();
     for (const Guid& guid : session.may_hold) absent_[guid] = std::max(absent_[guid], until);
   }
   if (!is_anybody_absent) {
     absent_until_ = {};
+    only_returning_ = false;
     returned_families_.clear();
   }
   for (const auto& [key, file] : files_) {
@@ -246,13 +247,26 @@ Instant Arbiter::ReservedUntil() const {
   return first;
 }
 
-// Who has come back by then may take his time to say what he held, as long as he is heard.
+// Who has come back by then has one more lease to say what he held: others wait for him.
 void Arbiter::EndAbsence() {
+  const bool is_last = only_returning_;
   absent_until_ = {};
+  only_returning_ = false;
+  bool is_somebody_returning = false;
   for (auto& [id, session] : sessions_) {
-    if (session.state != SessionState::kAbsent || session.returning) continue;
+    if (session.state != SessionState::kAbsent) continue;
+    if (session.returning && !is_last) {
+      is_somebody_returning = true;
+      continue;
+    }
     absent_ends_.insert(id);
-    BeginEnding(session, Ending::kFenced, "it did not come back within a lease of the server's restart");
+    BeginEnding(session, Ending::kFenced,
+                session.returning ? "it came back after the server's restart, and did not say within a lease what it held"
+                                  : "it did not come back within a lease of the server's restart");
+  }
+  if (is_somebody_returning) {
+    only_returning_ = true;
+    absent_until_ = now_ + options_.lease;
   }
   CountAbsent();
 }

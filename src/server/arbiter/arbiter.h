@@ -430,6 +430,7 @@ class Arbiter {
   // never, if a session is about to end or to come back.
   std::map<Guid, Instant> absent_;
   Instant absent_until_{};           // who has not begun to return by then is waited for no longer; none: that is over
+  bool only_returning_ = false;      // who has not returned by then: the others are waited for no longer already
   std::map<Guid, Instant> reserved_; // something is reserved for them, nobody knows what
   std::set<SessionId> absent_ends_;  // that ended with it, until a restart would not bring them back: so long nobody is let in
   // Opens that claimed again: who opened for their ancestors (rule I7).

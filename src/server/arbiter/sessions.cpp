@@ -139,7 +139,7 @@ void Arbiter::BeginEnding(Session& session, Ending how, const std::string& reaso
   if (!session.committed) Push(std::move(end));
   retry_ = true;
   if (!was_absent) return;
-  const bool is_over = absent_until_ == Instant{};  // a lease has been waited
+  const bool is_over = absent_until_ == Instant{} || only_returning_;  // a lease has been waited
   for (const Guid& guid : session.may_hold) {
     if (how != Ending::kClean && !guid.is_nil() && !is_over) reserved_[guid] = std::max(now_ + options_.reservation, reserved_[guid]);
   }

@@ -326,6 +326,7 @@ enum class ReclaimScope : std::uint8_t { kInstance, kFile };
 
 struct ArbiterOptions {
   Duration reservation = std::chrono::seconds(10);            // rule T9
+  Duration lease = std::chrono::seconds(10);                  // rule D4: for a session to say what it held
   ReclaimScope scope = ReclaimScope::kInstance;               // rule T5
   bool strict = false;                                        // rule O3
   std::uint32_t flap_limit = 3;                               // rule T11; 0: no limit

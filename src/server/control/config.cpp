@@ -211,6 +211,7 @@ tl::expected<void, ConfigExit> Check(Config& config) {
 ArbiterOptions Config::Arbiter() const {
   ArbiterOptions options;
   options.reservation = reservation;
+  options.lease = lease;
   options.scope = reclaim_scope;
   options.strict = strict;
   options.flap_limit = flap_limit;
