@@ -23,9 +23,9 @@ void CheckSame(const Result<Registration>& registration) {
   if (!registration) return;
   BATON_CHECK(!registration->guid.is_nil() && registration->pid >= 0);
   const InstanceVersion version = registration->version.value_or(InstanceVersion{});
-  const std::string text =
-      ToString(registration->guid) + " " + ToString(version) + " " + std::to_string(registration->pid + 1);
-  BATON_CHECK(registration->pid == std::numeric_limits<pid_t>::max() || ParseRegistration(text));
+  const std::string text = ToString(registration->guid) + " " + ToString(version) + " " +
+                           std::to_string(std::max<pid_t>(registration->pid, 1));  // 0: none was given
+  BATON_CHECK(ParseRegistration(text).has_value());
 }
 
 }  // namespace
