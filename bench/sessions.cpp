@@ -7,6 +7,9 @@
 // Says "connected", "open" and "locked" when that is true of all, and waits for a line on stdin after each.
 // From then on, until its stdin ends, whenever batond has gone and come back: resumes all sessions at once,
 // asserts what they hold, and says "resumed".
+//
+//   bench_sessions PORT SESSIONS HANDLES RATE    keeps them busy instead, until its stdin ends: RATE writes of 100 bytes a
+//   second, one session after the other.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -17,6 +20,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +28,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -130,6 +135,14 @@ class Client {
     return replies;
   }
 
+  void Write(const HeldHandle& handle) {
+    static constexpr std::array<std::byte, 100> kBytes{};
+    WriteRequest write;
+    write.handle = handle.handle;
+    Send<Operation::kWrite>(write, 0, ++sequences_[0], kBytes);
+    Receive<Operation::kWrite>();
+  }
+
   HelloReply root;
   std::vector<HeldHandle> held;  // with its locks
 
@@ -141,15 +154,18 @@ class Client {
   };
 
   template <Operation kOp>
-  void Send(const typename MessagesOf<kOp>::Request& request, std::uint32_t slot, std::uint32_t sequence) {
+  void Send(const typename MessagesOf<kOp>::Request& request, std::uint32_t slot, std::uint32_t sequence,
+            std::span<const std::byte> data = {}) {
     std::vector<std::byte> frame(kFrameHeaderSize);
     Encoder(frame).Put(request);
     FrameHeader header;
+    header.data_size = static_cast<std::uint32_t>(data.size());
     header.body_size = static_cast<std::uint32_t>(frame.size() - kFrameHeaderSize);
     header.operation = static_cast<std::uint16_t>(kOp);
     header.slot = slot;
     header.sequence = sequence;
     EncodeFrameHeader(header, std::span(frame).template first<kFrameHeaderSize>());
+    frame.insert(frame.end(), data.begin(), data.end());
     if (send(fd_.Get(), frame.data(), frame.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(frame.size())) {
       throw Broken();
     }
@@ -263,10 +279,21 @@ void SayAndWait(const char* what) {
   }
 }
 
+void KeepBusy(std::vector<std::unique_ptr<Client>>& clients, int rate) {
+  using namespace std::chrono;
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  auto next = steady_clock::now();
+  for (std::size_t i = 0; poll(&input, 1, 0) == 0; i = (i + 1) % clients.size()) {
+    clients[i]->Write(clients[i]->held.front());
+    next = std::max(next + nanoseconds(1'000'000'000 / rate), steady_clock::now() - milliseconds(1));
+    std::this_thread::sleep_until(next);
+  }
+}
+
 }  // namespace
 
 int main(int count, char** words) {
-  if (count != 4) Die("see the head of bench/sessions.cpp");
+  if (count != 4 && count != 5) Die("see the head of bench/sessions.cpp");
   const int sessions = std::stoi(words[2]);
   const int handles = std::stoi(words[3]);
   rlimit limit{};
@@ -283,6 +310,10 @@ int main(int count, char** words) {
   SayAndWait("open");
   for (auto& client : clients) client->Batch<Operation::kLock>(LocksOf(*client));
   SayAndWait("locked");
+  if (count == 5) {
+    KeepBusy(clients, std::stoi(words[4]));
+    return 0;
+  }
   while (ServerWent(*clients.front())) {
     while (!Resumed(clients)) {
     }
