@@ -50,6 +50,7 @@ class Stage:
         self.export.mkdir()
         self.state = self.directory / "state"
         self.address = f"127.0.0.1:{free_port()}"
+        self.mounts = {}  # the processes, by name
         self._stack = contextlib.ExitStack()
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self._server_words = ["--export", self.export, "--state-dir", self.state, "--listen", self.address, "--log-level", "error",
@@ -90,11 +91,12 @@ class Stage:
     def mounted(self, name, command):
         """Runs a file system in the foreground; its mount point."""
         point = self.directory / name
-        point.mkdir()
+        point.mkdir(exist_ok=True)
         process = subprocess.Popen([str(word) for word in command(point)], stderr=subprocess.DEVNULL)
+        self.mounts[name] = process
 
         def end():
-            subprocess.run(["umount", "-l", point], check=False)
+            subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
             process.wait(30)
         self._stack.callback(end)
         wait_for(lambda: os.path.ismount(point), f"mounting {name}")
